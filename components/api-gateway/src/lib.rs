@@ -1,0 +1,1 @@
+//! API Gateway: routes commands and queries, and alone maps outcomes to HTTP.

@@ -1,0 +1,1 @@
+//! Command Database: the append-only event store, the only source of truth.

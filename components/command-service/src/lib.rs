@@ -1,0 +1,1 @@
+//! Command Service: decodes, decides, appends, relays.

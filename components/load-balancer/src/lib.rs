@@ -1,0 +1,1 @@
+//! Load Balancer: spreads requests evenly over the API Gateway instances.

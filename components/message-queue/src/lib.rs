@@ -1,0 +1,1 @@
+//! Message Queue: carries events from the log to the Event Handler.

@@ -1,0 +1,1 @@
+//! Query Database: rows, index columns and checkpoints, changed in one transaction.

@@ -1,0 +1,1 @@
+//! Query Service: reads rows and honours consistency tokens.

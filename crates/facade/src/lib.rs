@@ -1,0 +1,1 @@
+//! CQRS as one picture, working: the crate that applications name.

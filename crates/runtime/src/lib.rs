@@ -1,0 +1,18 @@
+//! Time, tasks, randomness and blocking work, as the boxes see them.
+//!
+//! A component never asks the operating system for any of these: it holds a [`Runtime`] and asks that. In production the
+//! engine behind it is tokio ([`Runtime::tokio`]); in a simulation it is one seeded thread with a virtual clock, so that a
+//! whole run of the system follows from a seed.
+
+mod engine;
+mod production;
+mod runtime;
+mod shutdown;
+mod worker;
+
+pub use self::{
+    engine::{Engine, Job, WorkerQueue},
+    runtime::{Elapsed, Runtime, Task},
+    shutdown::Shutdown,
+    worker::{Worker, WorkerGone},
+};

@@ -1,0 +1,1 @@
+//! One seed, one thread, virtual time: the boxes up to their edge adapters.

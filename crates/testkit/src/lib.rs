@@ -1,0 +1,1 @@
+//! What a domain's tests call, and the conformance suites of the boxes' contracts.

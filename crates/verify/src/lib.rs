@@ -1,0 +1,1 @@
+//! Shows that log, rows and checkpoints agree.

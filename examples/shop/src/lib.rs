@@ -1,0 +1,1 @@
+//! A wholesaler's order book.
