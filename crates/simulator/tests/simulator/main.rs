@@ -1,0 +1,3 @@
+//! What the simulator promises.
+
+mod protocol_model;
