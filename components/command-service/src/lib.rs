@@ -1,1 +1,9 @@
 //! Command Service: decodes, decides, appends, relays.
+//!
+//! The API Gateway sends a [`CommandRequest`] to [`CommandService::execute`] and gets a [`CommandOutcome`].
+
+mod contract;
+
+pub use self::contract::{
+    AcceptedEvent, CommandOutcome, CommandRequest, CommandService, Precondition, UnavailableReason,
+};

@@ -1,1 +1,14 @@
-//! Query Database: rows, index columns and checkpoints, changed in one transaction.
+//! Query Database: rows, their index columns and the checkpoints that say how far they are folded.
+//!
+//! The Event Handler writes through [`RowWriter`], the Query Service reads through [`RowReader`]; all else is private.
+
+mod error;
+mod store;
+
+pub use self::{
+    error::Error,
+    store::{
+        Checkpoint, Commit, CommitOutcome, Comparison, Direction, Filter, Generation, GenerationStatus, HeadSeen, List,
+        ListRead, ListedRow, Owned, OwnerToken, PageStart, PointRead, Row, RowReader, RowWriter, Serving,
+    },
+};

@@ -1,0 +1,95 @@
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+/// What stays as it is in an encoded key: the unreserved characters of RFC 3986.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// What a row is found by. Its parts are percent-encoded and joined by `/`, in paths and in storage alike.
+///
+/// ```
+/// use model::{Key, KeyError};
+/// #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// struct StockCode(String);
+/// impl Key for StockCode {
+///     fn parts(&self) -> Vec<String> { vec![self.0.clone()] }
+/// }
+/// assert_eq!(StockCode("BANK CHARGES".into()).encoded()?, "BANK%20CHARGES");
+/// # Ok::<(), KeyError>(())
+/// ```
+pub trait Key: Clone + Ord + Send + 'static {
+    /// The parts of the key as plain text, none of them encoded.
+    fn parts(&self) -> Vec<String>;
+
+    /// The key as paths and storage spell it.
+    ///
+    /// # Errors
+    /// [`KeyError`] when it has no parts, an empty part, or more than 256 bytes.
+    fn encoded(&self) -> Result<String, KeyError> {
+        let parts = self.parts();
+        if parts.is_empty() || parts.iter().any(String::is_empty) {
+            return Err(KeyError::Empty);
+        }
+        let encoded: Vec<String> = parts.iter().map(|part| encode_part(part)).collect();
+        within_limit(encoded.join("/"))
+    }
+}
+
+/// Why something is no key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// No parts, or an empty part.
+    #[error("a key has at least one part and no empty part")]
+    Empty,
+    /// Too long.
+    #[error("the key has {bytes} bytes when encoded, the limit is {limit}")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Not UTF-8 once decoded.
+    #[error("the key is not percent-encoded UTF-8")]
+    NotText,
+}
+
+const KEY_BYTES_MAX: usize = 256;
+
+fn within_limit(key: String) -> Result<String, KeyError> {
+    if key.len() > KEY_BYTES_MAX {
+        return Err(KeyError::TooLong { bytes: key.len(), limit: KEY_BYTES_MAX });
+    }
+    Ok(key)
+}
+
+/// One part of a key as paths and storage spell it.
+#[must_use]
+pub fn encode_part(part: &str) -> String {
+    utf8_percent_encode(part, ENCODED).to_string()
+}
+
+/// The stored spelling of a key that came in a path, where a client may have encoded more or less than is needed.
+///
+/// # Errors
+/// [`KeyError`] as [`Key::encoded`] has it.
+pub fn canonical(path: &str) -> Result<String, KeyError> {
+    let parts = path.split('/').map(|part| match percent_decode_str(part).decode_utf8() {
+        Ok(text) if text.is_empty() => Err(KeyError::Empty),
+        Ok(text) => Ok(encode_part(&text)),
+        Err(_) => Err(KeyError::NotText),
+    });
+    within_limit(parts.collect::<Result<Vec<_>, _>>()?.join("/"))
+}
+
+impl Key for String {
+    fn parts(&self) -> Vec<String> {
+        vec![self.clone()]
+    }
+}
+
+impl<A: Key, B: Key> Key for (A, B) {
+    fn parts(&self) -> Vec<String> {
+        let mut parts = self.0.parts();
+        parts.extend(self.1.parts());
+        parts
+    }
+}

@@ -1,0 +1,53 @@
+use serde::{Deserialize, Serialize};
+
+use crate::{ConsistencyToken, EpochId, Position};
+
+/// One life of the log: its id, and the first position written in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Epoch {
+    /// Fresh and unique: two restores of one backup are two epochs.
+    pub id: EpochId,
+    /// The first position that belongs to it.
+    pub first: Position,
+}
+
+/// All lives of a log, oldest first. An epoch owns the positions from its first one up to the next epoch's first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lineage(pub Vec<Epoch>);
+
+/// What a lineage says of a consistency token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The prefix it names is one of this log: wait until a checkpoint is at least here.
+    Reach(Position),
+    /// Its epoch is not known here yet: wait as for a position not yet reached.
+    UnknownEpoch,
+    /// A later epoch forked off below it: what it saw is gone.
+    BeyondFork,
+}
+
+impl Lineage {
+    /// The present epoch.
+    #[must_use]
+    pub fn current(&self) -> Option<Epoch> {
+        self.0.last().copied()
+    }
+
+    /// The epoch that `position` was, or would be, written in.
+    #[must_use]
+    pub fn epoch_of(&self, position: Position) -> Option<EpochId> {
+        self.0.iter().rev().find(|epoch| epoch.first <= position).map(|epoch| epoch.id)
+    }
+
+    /// Whether `token` names a prefix of this log.
+    #[must_use]
+    pub fn judge(&self, token: &ConsistencyToken) -> Verdict {
+        let Some(index) = self.0.iter().position(|epoch| epoch.id == token.epoch) else {
+            return Verdict::UnknownEpoch;
+        };
+        match self.0.get(index + 1) {
+            Some(next) if next.first <= token.position => Verdict::BeyondFork,
+            _ => Verdict::Reach(token.position),
+        }
+    }
+}
