@@ -1,3 +1,6 @@
 //! What the simulator promises.
 
+mod process;
 mod protocol_model;
+mod schedule;
+mod time;
