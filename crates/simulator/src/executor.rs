@@ -85,7 +85,7 @@ impl Executor {
                 timers: Timers::default(),
                 tasks: BTreeMap::new(),
                 task_ids: 0,
-                trace: seed,
+                trace: 0,
                 in_step: false,
                 ending: Vec::new(),
                 over: false,

@@ -2,7 +2,7 @@
 //!
 //! A [`Simulation`] is an engine for [`runtime::Runtime`]. Which ready task runs next, and every random byte, follow from its
 //! seed; the clock jumps to the next timer when nothing is ready, so that an hour of waiting costs nothing. A [`Process`]
-//! groups the tasks that a crash ends together. [`check`] runs a scenario over many seeds and says how to replay a failure:
+//! groups the tasks that a crash ends together. [`check()`] runs a scenario over many seeds and says how to replay a failure:
 //!
 //! ```
 //! use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -130,12 +130,41 @@ fn a_task_that_crashes_its_own_process_gets_to_its_next_await() {
     assert_eq!(reached.load(Ordering::Relaxed), 1);
 }
 
+/// Writes into the list when it is dropped.
+struct Dropped(Arc<Mutex<Vec<&'static str>>>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.lock().expect("nobody panics").push("the victim is dropped");
+    }
+}
+
+#[test]
+fn a_crash_waits_for_the_end_of_the_step_that_caused_it() {
+    let mut simulation = Simulation::new(1);
+    let victim = simulation.process("victim");
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let (runtime, dropped) = (victim.runtime(), Dropped(Arc::clone(&order)));
+    victim.runtime().spawn("victim", async move {
+        let _dropped = dropped;
+        runtime.sleep(TICK * 100).await;
+    });
+    simulation.run_for(TICK);
+    let noted = Arc::clone(&order);
+    let outside = simulation.runtime();
+    simulation.run_until(outside.spawn("fault", async move {
+        victim.crash();
+        noted.lock().expect("nobody panics").push("the step is over");
+    }));
+    assert_eq!(*order.lock().expect("nobody panics"), ["the step is over", "the victim is dropped"]);
+}
+
 #[test]
 fn jobs_of_a_worker_run_one_at_a_time_in_the_order_of_submission() {
     let mut simulation = Simulation::new(1);
     let worker = simulation.runtime().worker("jobs");
-    let order = Arc::new(std::sync::Mutex::new(Vec::new()));
-    let note = |order: &Arc<std::sync::Mutex<Vec<u32>>>, number| order.lock().expect("nobody panics").push(number);
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let note = |order: &Arc<Mutex<Vec<u32>>>, number| order.lock().expect("nobody panics").push(number);
     let (inner, outer) = (worker.clone(), Arc::clone(&order));
     let job = worker.run(move || {
         note(&outer, 1);
