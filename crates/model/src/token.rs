@@ -1,6 +1,7 @@
 use std::{fmt, str::FromStr};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{EpochId, Position};
@@ -8,7 +9,7 @@ use crate::{EpochId, Position};
 /// Names a prefix of the log: everything up to `position`, as written in `epoch`. Opaque to clients.
 ///
 /// Text form: `v1.` and the URL-safe base64 of 16 bytes of epoch and 8 bytes of position, big-endian.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConsistencyToken {
     /// In which life of the log.
     pub epoch: EpochId,
