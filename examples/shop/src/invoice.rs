@@ -1,0 +1,40 @@
+//! What an invoice says: the payload of `order.place`, `credit_note.issue` and `adjustment.record` alike.
+
+use jiff::civil::DateTime;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::money::Money;
+
+/// An invoice without its number, which is the id of the aggregate that receives it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Invoice {
+    /// Whom the invoice is for; absent on a sale over the counter.
+    #[serde(default)]
+    pub customer: Option<String>,
+    /// Where the customer is.
+    pub country: String,
+    /// At least one, in the order of [`Line::line`].
+    pub lines: Vec<Line>,
+}
+
+/// One line of an invoice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Line {
+    /// Place among all lines of the invoice, from 1. A number may be missing: its line belongs to another aggregate or was
+    /// refused. It travels with the command, so that what depends on it does not depend on when the command came.
+    pub line: u32,
+    /// What was sold, without blanks at its ends.
+    pub stock_code: String,
+    /// The text as the source wrote it; absent if it was blank.
+    #[serde(default)]
+    pub description: Option<String>,
+    /// Units; negative where they came back.
+    pub quantity: i64,
+    /// Price of one unit.
+    pub price: Money,
+    /// Civil time of the line, no zone. Lines of one invoice may differ.
+    pub time: DateTime,
+}
