@@ -3,7 +3,7 @@ use std::{
     io::{self, Write},
 };
 
-use jiff::{ToSpan, civil::DateTime};
+use jiff::{Span, ToSpan, civil::DateTime};
 use rand::{Rng, RngExt, SeedableRng, rngs::StdRng, seq::index};
 
 use super::{
@@ -133,11 +133,8 @@ impl<'a> Draft<'a> {
                 self.order();
                 self.line(|line| line.quantity.insert(0, '-'));
             }
-            Rarity::TwoTimes => {
-                self.order();
-                self.time = self.time.saturating_add(1.minute());
-                self.order();
-            }
+            Rarity::TwoTimes => self.two_orders_apart(1.minute()),
+            Rarity::TwoDays => self.two_orders_apart(1.day()),
             Rarity::Bare | Rarity::OddPrices | Rarity::OddTexts => self.odd(rarity),
         }
         self.lines
@@ -147,6 +144,13 @@ impl<'a> Draft<'a> {
         for _ in 0..self.random.random_range(1..40) {
             self.line(|_| {});
         }
+    }
+
+    /// Two times in one invoice.
+    fn two_orders_apart(&mut self, gap: Span) {
+        self.order();
+        self.time = self.time.saturating_add(gap);
+        self.order();
     }
 
     fn credit_note(&mut self) {

@@ -11,6 +11,8 @@ pub(super) enum Rarity {
     TwoClasses,
     /// An order whose lines carry two times.
     TwoTimes,
+    /// An order whose lines fall on two days, which the real feed happens not to have.
+    TwoDays,
     /// An order without a customer, one of its descriptions blank and one missing.
     Bare,
     /// An order with a price of nothing, one below nothing and one of a tenth of a penny.
@@ -34,6 +36,7 @@ impl Rarity {
         let others = [
             Rarity::TwoClasses,
             Rarity::TwoTimes,
+            Rarity::TwoDays,
             Rarity::Bare,
             Rarity::OddPrices,
             Rarity::OddTexts,

@@ -6,7 +6,10 @@ use std::{
     process::{Command, Output},
 };
 
-use shop::feed::{Class, Feed, Import, Reason, submissions};
+use shop::{
+    feed::{Class, Feed, Import, Reason, Submission, submissions},
+    invoice::Line,
+};
 
 use crate::which_feed::made_up;
 
@@ -42,14 +45,16 @@ fn even_the_shortest_feed_has_every_refusal() {
 fn even_the_shortest_feed_has_every_other_kind_of_dirt() {
     for seed in 0..20 {
         let import = import(seed, 1);
-        let any = |what: &str, test: &dyn Fn(&shop::feed::Submission) -> bool| {
+        let any = |what: &str, test: &dyn Fn(&Submission) -> bool| {
             assert!(import.submissions.iter().any(test), "seed {seed}: no {what}");
         };
         let classes = |id: &str| import.submissions.iter().filter(|other| other.id == id).count();
         any("invoice in two classes", &|found| classes(&found.id) == 2);
-        any("invoice with two times", &|found| {
-            found.body.lines.iter().any(|line| line.time != found.body.lines[0].time)
-        });
+        let two = |found: &Submission, differ: fn(&Line, &Line) -> bool| {
+            found.body.lines.iter().any(|line| differ(line, &found.body.lines[0]))
+        };
+        any("invoice with two times", &|found| two(found, |one, other| one.time != other.time));
+        any("invoice on two days", &|found| two(found, |one, other| one.time.date() != other.time.date()));
         any("invoice with lines of others between", &|found| {
             found.feed_lines.windows(2).any(|pair| pair[0] + 1 < pair[1])
         });

@@ -1,6 +1,12 @@
 //! The feed that the tests run on.
 
-use std::{env, fs::File, path::PathBuf};
+use std::{
+    env,
+    fs::File,
+    io::{self, Write},
+    path::PathBuf,
+    sync::Once,
+};
 
 use tempfile::TempDir;
 
@@ -14,17 +20,21 @@ pub(crate) struct TestFeed {
     _directory: Option<TempDir>,
 }
 
-/// The real feed if the environment names it, a made-up one otherwise; prints which.
+/// The real feed if the environment names it, a made-up one otherwise; says which, once, also when all tests pass.
 pub(crate) fn feed() -> TestFeed {
-    match env::var_os(REAL_FEED) {
-        Some(path) => {
-            println!("feed: the real one, {}", path.display());
-            TestFeed { path: path.into(), is_real: true, _directory: None }
-        }
-        None => {
-            println!("feed: made up, 2,000 invoices of seed 1, because {REAL_FEED} names no file");
-            made_up(1, 2_000)
-        }
+    static SAID: Once = Once::new();
+    let path = env::var_os(REAL_FEED).map(PathBuf::from);
+    SAID.call_once(|| {
+        let which = match &path {
+            Some(path) => format!("the real one, {}", path.display()),
+            None => format!("made up, 2,000 invoices of seed 1, because {REAL_FEED} names no file"),
+        };
+        // Not through `println!`, which the test harness keeps to itself unless a test fails.
+        writeln!(io::stderr(), "feed: {which}").expect("standard error can be written to");
+    });
+    match path {
+        Some(path) => TestFeed { path, is_real: true, _directory: None },
+        None => made_up(1, 2_000),
     }
 }
 
