@@ -95,6 +95,9 @@ pub enum CommandOutcome {
         events: Vec<AcceptedEvent>,
         /// Names a prefix of the log that contains it; `None` while the log is empty.
         token: Option<ConsistencyToken>,
+        /// The trace that its events are stored under, which may be that of an earlier request with the same key; `None`
+        /// where it made no events, since nothing then remembers one.
+        trace_id: Option<u128>,
         /// Whether this is the stored outcome of an earlier request with the same key.
         replayed: bool,
     },
