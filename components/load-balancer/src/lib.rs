@@ -1,1 +1,25 @@
-//! Load Balancer: spreads requests evenly over the API Gateway instances.
+//! Load Balancer: spreads requests evenly over the API Gateway instances. It faces the world.
+//!
+//! [`Listener`] and [`serve`] take HTTP/1.1 off a socket, within [`Limits`]; [`LoadBalancer`] forwards each request to the
+//! [`Instance`] that power of two choices picks. It forwards meaning, not bytes, and makes answers of its own only for
+//! what it refuses.
+
+mod error;
+mod forward; // a request's way to an instance and back
+mod headers; // what may travel and what may not
+mod hops; // the spans of a traced request
+mod instance; // one API Gateway, and what it has in flight
+mod listener; // sockets, limits, drain
+mod origin; // a request's id and trace
+mod picker; // power of two choices
+mod refusal; // the answers of its own
+mod telemetry;
+
+pub use self::{
+    error::Error,
+    forward::{Config, Forward, Forwarded, LoadBalancer},
+    headers::Peer,
+    instance::Instance,
+    listener::{Drained, Limits, Listener, serve},
+    telemetry::Metrics,
+};

@@ -1,0 +1,247 @@
+use std::{
+    convert::Infallible,
+    future::{Future, poll_fn},
+    net::IpAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{
+    HeaderValue, Request, Response,
+    header::{CONNECTION, TRANSFER_ENCODING},
+};
+use hyper::{
+    body::{Body as HttpBody, Frame, Incoming, SizeHint},
+    server::conn::http1,
+    service::Service,
+};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use super::{
+    gate::Gate,
+    watch::{Exchange, Look, Watch},
+};
+use crate::{Forward, Forwarded, LoadBalancer, Peer, origin::Origin, refusal::Refusal, telemetry::Policy};
+
+/// Serves one connection to its end.
+pub(super) async fn serve_connection(
+    http: http1::Builder,
+    stream: TcpStream,
+    address: IpAddr,
+    load_balancer: LoadBalancer,
+    watch: Arc<Watch>,
+) {
+    let peer = load_balancer.peer(address);
+    let front = Front { load_balancer: load_balancer.clone(), peer, watch: watch.clone() };
+    let io = TokioIo::new(Gate::new(stream, watch.clone()));
+    let mut connection = http.serve_connection(io, front);
+    let mut is_told = false;
+    let look = poll_fn(|context| {
+        watch.belongs_to(context.waker());
+        if watch.is_closing() && !is_told {
+            is_told = true;
+            Pin::new(&mut connection).graceful_shutdown();
+        }
+        match watch.look() {
+            // What became of the connection does not matter further: it is over, and each request was accounted for.
+            Look::GoOn => Pin::new(&mut connection).poll(context).map(|_| Look::GoOn),
+            end => Poll::Ready(end),
+        }
+    })
+    .await;
+    match look {
+        Look::Close => {}
+        Look::Cut(policy) => load_balancer.limited(policy),
+        Look::GoOn => {
+            let (stream, refusal) = connection.into_parts().io.into_inner().into_parts();
+            // hyper gives up without a word on some heads that it cannot parse.
+            let refusal = refusal.or_else(|| {
+                watch.is(Exchange::Released).then_some(Refusal::Malformed("the head is not one of HTTP/1.1"))
+            });
+            part_with(stream, refusal, &load_balancer).await;
+        }
+    }
+}
+
+/// Says why, if there is something to say, and closes so that the peer can read it.
+///
+/// Closing a socket that holds unread bytes resets the connection, which can destroy an answer on its way. So what still
+/// comes is read and thrown away for a moment.
+async fn part_with(mut stream: TcpStream, refusal: Option<Refusal>, load_balancer: &LoadBalancer) {
+    const LINGER: Duration = Duration::from_secs(1);
+    const LINGER_BYTES: usize = 4 * 1024 * 1024;
+    let goodbye = async {
+        if let Some(refusal) = refusal {
+            if matches!(refusal, Refusal::HeadTooLarge(_)) {
+                load_balancer.limited(Policy::HeadSize);
+            }
+            stream.write_all(&refusal.bytes(&Origin::fresh(load_balancer.runtime()))).await?;
+        }
+        stream.shutdown().await?;
+        let mut thrown_away = 0;
+        let mut piece = [0; 4096];
+        while thrown_away < LINGER_BYTES {
+            match stream.read(&mut piece).await? {
+                0 => break,
+                bytes => thrown_away += bytes,
+            }
+        }
+        Ok::<(), std::io::Error>(())
+    };
+    // The peer may be gone, or not interested: both end the connection as well.
+    let _ = load_balancer.runtime().timeout(LINGER, goodbye).await;
+}
+
+/// The service of one connection: what belongs to the socket is done here, the rest by the load balancer.
+struct Front {
+    load_balancer: LoadBalancer,
+    peer: Peer,
+    watch: Arc<Watch>,
+}
+
+impl Service<Request<Incoming>> for Front {
+    type Response = Response<Answer>;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn call(&self, request: Request<Incoming>) -> Answering {
+        self.watch.call();
+        let limit = self.watch.limits().body_bytes_max;
+        let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
+        let is_safe = request.method().is_safe();
+        let forward = if request.body().size_hint().lower() > limit {
+            self.load_balancer.limited(Policy::BodySize);
+            self.load_balancer.refuse(&request, Refusal::BodyTooLarge { limit })
+        } else {
+            let request = request.map(|incoming| match (incoming.is_end_stream(), is_chunked) {
+                (true, _) => Body::empty(),
+                (false, false) => Body::new(incoming),
+                (false, true) => Body::new(Capped { incoming, left: limit, watch: self.watch.clone() }),
+            });
+            self.load_balancer.forward(request, &self.peer)
+        };
+        Answering { forward, watch: self.watch.clone(), load_balancer: self.load_balancer.clone(), is_safe, is_chunked }
+    }
+}
+
+/// The answer to come, from an instance or, when a limit of this connection ends the wait, from here.
+struct Answering {
+    forward: Forward,
+    watch: Arc<Watch>,
+    load_balancer: LoadBalancer,
+    is_safe: bool,
+    is_chunked: bool,
+}
+
+impl Answering {
+    /// The limit that overrules whatever an instance has to say, if one was reached.
+    fn overruled(&self, is_answered: bool) -> Option<(Refusal, Policy)> {
+        if self.watch.is_body_too_large() {
+            let limit = self.watch.limits().body_bytes_max;
+            return Some((Refusal::BodyTooLarge { limit }, Policy::BodySize));
+        }
+        let is_overdue = !is_answered && self.watch.is_request_overdue();
+        let refusal = if self.is_safe { Refusal::QueryTimedOut } else { Refusal::CommandTimedOut };
+        is_overdue.then_some((refusal, Policy::RequestTime))
+    }
+}
+
+impl Future for Answering {
+    type Output = Result<Response<Answer>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let polled = Pin::new(&mut this.forward).poll(context).map(|Ok(response)| response);
+        let mut response = match (this.overruled(polled.is_ready()), polled) {
+            (Some((refusal, policy)), polled) => {
+                this.load_balancer.limited(policy);
+                this.forward.overrule(refusal, polled)
+            }
+            (None, polled) => ready!(polled),
+        };
+        if this.is_chunked {
+            // Where a chunked body ends only hyper knows, so the gate cannot let another head pass after it.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        this.watch.enter(Exchange::Answering);
+        Poll::Ready(Ok(response.map(|body| Answer { body, watch: this.watch.clone() })))
+    }
+}
+
+/// An answer's body. Its end is the end of the exchange.
+struct Answer {
+    body: Forwarded,
+    watch: Arc<Watch>,
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.watch.enter(Exchange::Answered);
+    }
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A body of unknown length, up to a limit. Beyond it the reader gets an error, and the client a refusal.
+struct Capped {
+    incoming: Incoming,
+    left: u64,
+    watch: Arc<Watch>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the body is larger than the load balancer allows")]
+struct BodyTooLarge;
+
+impl HttpBody for Capped {
+    type Data = Bytes;
+    type Error = axum::BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
+        let this = &mut *self;
+        Pin::new(&mut this.incoming).poll_frame(context).map(|frame| {
+            frame.map(|frame| {
+                let frame = frame?;
+                let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+                this.left = this.left.checked_sub(bytes).ok_or_else(|| {
+                    this.watch.exceed_body();
+                    BodyTooLarge
+                })?;
+                Ok(frame)
+            })
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+}
