@@ -20,14 +20,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// # Ok::<(), model::MoneyError>(())
 /// ```
 /// # Panics
-/// Arithmetic panics beyond 96 bits of digits, as overflow of integers does in debug builds: the boundary around a decision
-/// or a fold turns that into an error.
+/// Operators panic beyond 96 bits of digits, as overflow of integers does in debug builds: the boundary around a decision
+/// or a fold turns that into an error. What a client sent is better added up by the checked methods, and refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Money<const SCALE: u32>(Decimal);
 
 /// The text is no amount of this scale.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a decimal number with at most {scale} decimals")]
+#[error("{text:?} is no amount: write digits, optionally a minus before them, and at most {scale} decimals")]
 pub struct MoneyError {
     text: String,
     scale: u32,
@@ -42,20 +42,60 @@ impl<const SCALE: u32> Money<SCALE> {
     pub fn is_negative(self) -> bool {
         self < Self::ZERO
     }
+
+    /// The amount without its sign.
+    #[must_use]
+    pub fn abs(self) -> Self {
+        Self(self.0.abs())
+    }
+
+    /// The sum; `None` beyond 96 bits of digits, where a decimal would have to round.
+    #[must_use]
+    pub fn checked_add(self, other: Self) -> Option<Self> {
+        self.0.checked_add(other.0).and_then(Self::exact)
+    }
+
+    /// The difference; `None` beyond 96 bits of digits.
+    #[must_use]
+    pub fn checked_sub(self, other: Self) -> Option<Self> {
+        self.0.checked_sub(other.0).and_then(Self::exact)
+    }
+
+    /// So many times the amount; `None` beyond 96 bits of digits.
+    #[must_use]
+    pub fn checked_mul(self, count: i64) -> Option<Self> {
+        self.0.checked_mul(Decimal::from(count)).and_then(Self::exact)
+    }
+
+    /// The amount with all its decimals. `rescale` stops short where there is no room for them: something was rounded.
+    fn exact(mut amount: Decimal) -> Option<Self> {
+        amount.rescale(SCALE);
+        (amount.scale() == SCALE).then_some(Self(amount))
+    }
+
+    /// Whether `text` is spelt as the JSON Schema says. The parser behind it takes more: `+1`, `.5`, `1_000`.
+    fn is_plain(text: &str) -> bool {
+        let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        match text.strip_prefix('-').unwrap_or(text).split_once('.') {
+            None => digits(text.strip_prefix('-').unwrap_or(text)),
+            Some((whole, decimals)) => digits(whole) && digits(decimals) && decimals.len() <= SCALE as usize,
+        }
+    }
+}
+
+impl<const SCALE: u32> From<u32> for Money<SCALE> {
+    fn from(whole: u32) -> Self {
+        Self(Decimal::from(whole))
+    }
 }
 
 impl<const SCALE: u32> FromStr for Money<SCALE> {
     type Err = MoneyError;
 
     fn from_str(text: &str) -> Result<Self, MoneyError> {
+        let amount = if Self::is_plain(text) { Decimal::from_str_exact(text).ok() } else { None };
         let error = || MoneyError { text: text.chars().take(64).collect(), scale: SCALE };
-        let mut amount = Decimal::from_str_exact(text).map_err(|_| error())?.normalize();
-        if amount.scale() > SCALE {
-            return Err(error());
-        }
-        amount.rescale(SCALE);
-        // Too many digits to hold the scale as well: `rescale` stops short of it then.
-        if amount.scale() == SCALE { Ok(Self(amount)) } else { Err(error()) }
+        amount.and_then(Self::exact).ok_or_else(error)
     }
 }
 
@@ -153,5 +193,48 @@ impl<const SCALE: u32> Mul<i64> for Money<SCALE> {
 impl<const SCALE: u32> Sum for Money<SCALE> {
     fn sum<I: Iterator<Item = Self>>(amounts: I) -> Self {
         amounts.fold(Self::ZERO, Add::add)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Money;
+
+    fn money(text: &str) -> Money<3> {
+        text.parse().expect("the test writes amounts")
+    }
+
+    #[test]
+    fn an_amount_is_written_with_all_its_decimals_and_without_a_sign_at_zero() {
+        for (read, written) in
+            [("0", "0.000"), ("-0", "0.000"), ("-0.00", "0.000"), ("2.1", "2.100"), ("-53594.36", "-53594.360")]
+        {
+            assert_eq!(money(read).to_string(), written, "{read}");
+        }
+        assert_eq!((Money::<3>::ZERO * -12).to_string(), "0.000");
+    }
+
+    #[test]
+    fn what_the_schema_does_not_allow_is_refused() {
+        for text in ["", "-", ".5", "5.", "1e3", "+1", "--1", "1_000", "1,5", "0.0001", "0.0000", " 1"] {
+            assert!(text.parse::<Money<3>>().is_err(), "{text:?}");
+        }
+        assert!("1".repeat(40).parse::<Money<3>>().is_err());
+    }
+
+    #[test]
+    fn a_json_number_is_refused() {
+        assert!(serde_json::from_str::<Money<3>>("6.95").is_err());
+        assert_eq!(serde_json::from_str::<Money<3>>("\"6.95\"").expect("a string"), money("6.950"));
+    }
+
+    #[test]
+    fn checked_arithmetic_is_exact_or_has_no_answer() {
+        let great = money("79228162514264337593543950.335");
+        assert_eq!(money("0.001").checked_mul(3), Some(money("0.003")));
+        assert_eq!(great.checked_add(money("0.001")), None);
+        assert_eq!(great.checked_mul(2), None);
+        assert_eq!(great.checked_mul(i64::MAX), None);
+        assert_eq!(great.checked_sub(money("0.335")), Some(money("79228162514264337593543950")));
     }
 }
