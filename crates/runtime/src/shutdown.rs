@@ -25,7 +25,6 @@ impl Shutdown {
     }
 
     /// Completes when it is asked for.
-    #[must_use]
     pub fn requested(&self) -> WaitForCancellationFutureOwned {
         self.token.clone().cancelled_owned()
     }
