@@ -1,14 +1,12 @@
-//! What an invoice says: the payload of `order.place`, `credit_note.issue` and `adjustment.record` alike.
+//! What an invoice says: the payload of `order.placed`, `credit_note.issued` and `adjustment.recorded` alike.
 
+use diptych::Money;
 use jiff::civil::DateTime;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::money::Money;
-
-/// An invoice without its number, which is the id of the aggregate that receives it.
+/// An invoice without its number, which is the id of the aggregate that received it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct Invoice {
     /// Whom the invoice is for; absent on a sale over the counter.
     #[serde(default)]
@@ -21,7 +19,6 @@ pub struct Invoice {
 
 /// One line of an invoice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct Line {
     /// Place among all lines of the invoice, from 1. A number may be missing: its line belongs to another aggregate or was
     /// refused. It travels with the command, so that what depends on it does not depend on when the command came.
@@ -34,7 +31,35 @@ pub struct Line {
     /// Units; negative where they came back.
     pub quantity: i64,
     /// Price of one unit.
-    pub price: Money,
+    pub price: Money<3>,
     /// Civil time of the line, no zone. Lines of one invoice may differ.
     pub time: DateTime,
+}
+
+impl Invoice {
+    /// Sum of all lines.
+    #[must_use]
+    pub fn total(&self) -> Money<3> {
+        self.lines.iter().map(Line::amount).sum()
+    }
+
+    /// Units of all lines.
+    #[must_use]
+    pub fn units(&self) -> i64 {
+        self.lines.iter().map(|line| line.quantity).sum()
+    }
+
+    /// Earliest time of a line; `None` without lines, which no accepted invoice is.
+    #[must_use]
+    pub fn placed_at(&self) -> Option<DateTime> {
+        self.lines.iter().map(|line| line.time).min()
+    }
+}
+
+impl Line {
+    /// Quantity × price.
+    #[must_use]
+    pub fn amount(&self) -> Money<3> {
+        self.price * self.quantity
+    }
 }

@@ -1,17 +1,16 @@
 //! Fields to a sale: what a line says, and which aggregate it is for.
 
 use csv::ByteRecord;
+use diptych::Money;
 use jiff::civil::DateTime;
 
 use super::{COLUMNS, Reason};
-use crate::money::Money;
 
 /// Longest invoice, stock code, customer or country, in bytes. Each becomes the key of a row, where percent-encoding may
 /// triple it and 256 is the limit.
 pub(super) const KEY_BYTES_MAX: usize = 80;
 
-/// Greatest quantity, of either sign. Nearly a thousand lines of this and
-/// [`PRICE_MAX`] still sum up within the range of [`Money`].
+/// Greatest quantity, of either sign. Millions of lines of this and [`PRICE_MAX`] still sum up within the range of [`Money`].
 const QUANTITY_MAX: i64 = 1_000_000_000;
 /// Greatest price in pounds, of either sign.
 const PRICE_MAX: u32 = 1_000_000_000;
@@ -74,7 +73,7 @@ pub struct Sale {
     /// Civil time.
     pub time: DateTime,
     /// Price of one unit.
-    pub price: Money,
+    pub price: Money<3>,
     /// Absent if blank.
     pub customer: Option<String>,
     /// Of the customer.
@@ -143,9 +142,9 @@ fn parse_time(text: &str) -> Result<DateTime, Reason> {
     text.parse().map_err(|_| Reason::TimeInvalid)
 }
 
-fn parse_price(text: &str) -> Result<Money, Reason> {
-    let price: Money = text.parse().map_err(|_| Reason::PriceInvalid)?;
-    if price.is_within(PRICE_MAX) { Ok(price) } else { Err(Reason::PriceInvalid) }
+fn parse_price(text: &str) -> Result<Money<3>, Reason> {
+    let price: Money<3> = text.parse().map_err(|_| Reason::PriceInvalid)?;
+    if price.abs() <= PRICE_MAX.into() { Ok(price) } else { Err(Reason::PriceInvalid) }
 }
 
 #[cfg(test)]

@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use shop::{
-    feed::{Class, Feed, Import, submissions},
-    money::Money,
-};
+use diptych::Money;
+use shop::feed::{Class, Feed, Import, submissions};
 
 use crate::{
     oracle::{self, Kind, Models, Source, pounds},
@@ -28,9 +26,7 @@ fn totals(source: &Source, kind: Kind) -> Totals {
 fn totals_of_the_shop(import: &Import, class: Class) -> Totals {
     let bodies = || import.submissions.iter().filter(|submission| submission.class == class).map(|found| &found.body);
     let lines = || bodies().flat_map(|body| &body.lines);
-    let add =
-        |sum: Money, line: &shop::invoice::Line| line.price.times(line.quantity).and_then(|amount| sum.plus(amount));
-    let money = lines().try_fold(Money::ZERO, add).expect("amounts stay in range");
+    let money: Money<3> = bodies().map(shop::invoice::Invoice::total).sum();
     (bodies().count(), lines().count(), lines().map(|line| line.quantity).sum(), money.to_string())
 }
 

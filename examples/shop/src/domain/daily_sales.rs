@@ -1,0 +1,47 @@
+use diptych::{Change, FoldError, Indexes, Keys, Money, Projection, Recorded};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::sales::Sale;
+
+/// Sales of one day: of the lines that fall on it, where an invoice runs past midnight.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DailySales {
+    /// The day, `YYYY-MM-DD`.
+    pub date: String,
+    /// Orders with a line on this day.
+    pub orders: u64,
+    /// Units ordered.
+    pub units: i64,
+    /// Quantity × price over order lines.
+    pub gross: Money<3>,
+    /// The same over credit-note lines, as what was given back.
+    pub refunded: Money<3>,
+    /// Gross less refunded.
+    pub net: Money<3>,
+}
+
+impl Projection for DailySales {
+    const NAME: &'static str = "daily_sales";
+    const VERSION: u32 = 1;
+    type Key = String;
+
+    fn keys(event: &Recorded) -> Result<Keys<String>, FoldError> {
+        let days = |sale: Sale<'_>| sale.invoice().lines.iter().map(|line| line.time.date().to_string()).collect();
+        Ok(Sale::of(event).map_or_else(Keys::none, days))
+    }
+
+    fn fold(key: &String, row: Option<Self>, event: &Recorded) -> Result<Change<Self>, FoldError> {
+        let Some(sale) = Sale::of(event) else { return Ok(Change::Keep) };
+        let sums = sale.sums(|line| line.time.date().to_string() == *key);
+        let row = row.unwrap_or_else(|| Self { date: key.clone(), ..Self::default() });
+        let (gross, refunded) = (row.gross + sums.gross, row.refunded + sums.refunded);
+        let (orders, units) = (row.orders + sums.orders, row.units + sums.units);
+        Ok(Change::Put(Self { orders, units, gross, refunded, net: gross - refunded, ..row }))
+    }
+
+    fn indexes() -> Indexes {
+        let indexes = Indexes::new().time("date").integer("orders").integer("units");
+        indexes.money("gross", 3).money("refunded", 3).money("net", 3)
+    }
+}
