@@ -3,6 +3,28 @@
 //! [`Listener`] and [`serve`] take HTTP/1.1 off a socket, within [`Limits`]; [`LoadBalancer`] forwards each request to the
 //! [`Instance`] that power of two choices picks. It forwards meaning, not bytes, and makes answers of its own only for
 //! what it refuses.
+//!
+//! ```
+//! # use axum::{Router, routing::get};
+//! use load_balancer::{Config, Instance, Limits, Listener, LoadBalancer, Metrics, serve};
+//! use runtime::{Runtime, Shutdown};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), load_balancer::Error> {
+//! let metrics = Metrics::new();
+//! let gateway = || Router::new().route("/", get(async || "hello"));
+//! let instances = vec![Instance::new("one", gateway(), &metrics), Instance::new("two", gateway(), &metrics)];
+//! let load_balancer = LoadBalancer::new(instances, Runtime::tokio(), metrics, Config::default())?;
+//!
+//! let listener = Listener::bind(([127, 0, 0, 1], 0).into(), Limits::default())?;
+//! println!("http://{}", listener.local_address());
+//! let shutdown = Shutdown::new();
+//! # shutdown.request();
+//! let drained = serve(listener, load_balancer, shutdown).await;
+//! assert_eq!(drained.unfinished, 0);
+//! # Ok(())
+//! # }
+//! ```
 
 mod error;
 mod forward; // a request's way to an instance and back

@@ -1,6 +1,7 @@
 use std::{
     convert::Infallible,
     future::{Future, poll_fn},
+    io,
     net::IpAddr,
     pin::Pin,
     sync::Arc,
@@ -26,7 +27,7 @@ use tokio::{
 };
 
 use super::{
-    gate::Gate,
+    gate::{Gate, Remains},
     watch::{Exchange, Look, Watch},
 };
 use crate::{Forward, Forwarded, LoadBalancer, Peer, origin::Origin, refusal::Refusal, telemetry::Policy};
@@ -61,43 +62,45 @@ pub(super) async fn serve_connection(
         Look::Close => {}
         Look::Cut(policy) => load_balancer.limited(policy),
         Look::GoOn => {
-            let (stream, refusal) = connection.into_parts().io.into_inner().into_parts();
-            // hyper gives up without a word on some heads that it cannot parse.
-            let refusal = refusal.or_else(|| {
-                watch.is(Exchange::Released).then_some(Refusal::Malformed("the head is not one of HTTP/1.1"))
-            });
-            part_with(stream, refusal, &load_balancer).await;
+            let mut remains = connection.into_parts().io.into_inner().into_remains();
+            if watch.is(Exchange::Released) {
+                // hyper gives up without a word on some heads that it cannot parse.
+                remains.refusal.get_or_insert(Refusal::Malformed("the head is not one of HTTP/1.1"));
+                remains.is_answer_at_risk = true;
+            }
+            if remains.is_answer_at_risk {
+                // The peer may be gone, or not interested: both end the connection as well.
+                let _ = load_balancer.runtime().timeout(LINGER, part_with(remains, &load_balancer)).await;
+            }
         }
     }
 }
+
+/// How long an answer at risk is waited for, and how much is thrown away meanwhile.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 4 * 1024 * 1024;
 
 /// Says why, if there is something to say, and closes so that the peer can read it.
 ///
 /// Closing a socket that holds unread bytes resets the connection, which can destroy an answer on its way. So what still
 /// comes is read and thrown away for a moment.
-async fn part_with(mut stream: TcpStream, refusal: Option<Refusal>, load_balancer: &LoadBalancer) {
-    const LINGER: Duration = Duration::from_secs(1);
-    const LINGER_BYTES: usize = 4 * 1024 * 1024;
-    let goodbye = async {
-        if let Some(refusal) = refusal {
-            if matches!(refusal, Refusal::HeadTooLarge(_)) {
-                load_balancer.limited(Policy::HeadSize);
-            }
-            stream.write_all(&refusal.bytes(&Origin::fresh(load_balancer.runtime()))).await?;
+async fn part_with(Remains { mut stream, refusal, .. }: Remains, load_balancer: &LoadBalancer) -> io::Result<()> {
+    if let Some(refusal) = refusal {
+        if matches!(refusal, Refusal::HeadTooLarge(_)) {
+            load_balancer.limited(Policy::HeadSize);
         }
-        stream.shutdown().await?;
-        let mut thrown_away = 0;
-        let mut piece = [0; 4096];
-        while thrown_away < LINGER_BYTES {
-            match stream.read(&mut piece).await? {
-                0 => break,
-                bytes => thrown_away += bytes,
-            }
+        stream.write_all(&refusal.bytes(&Origin::fresh(load_balancer.runtime()))).await?;
+    }
+    stream.shutdown().await?;
+    let mut thrown_away = 0;
+    let mut piece = [0; 4096];
+    while thrown_away < LINGER_BYTES {
+        match stream.read(&mut piece).await? {
+            0 => break,
+            bytes => thrown_away += bytes,
         }
-        Ok::<(), std::io::Error>(())
-    };
-    // The peer may be gone, or not interested: both end the connection as well.
-    let _ = load_balancer.runtime().timeout(LINGER, goodbye).await;
+    }
+    Ok(())
 }
 
 /// The service of one connection: what belongs to the socket is done here, the rest by the load balancer.

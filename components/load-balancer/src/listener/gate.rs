@@ -36,6 +36,15 @@ pub(super) struct Gate {
     refusal: Option<Refusal>,
 }
 
+/// A connection after hyper.
+pub(super) struct Remains {
+    pub(super) stream: TcpStream,
+    /// The answer that is still owed.
+    pub(super) refusal: Option<Refusal>,
+    /// Whether the peer may still be sending what nobody will read.
+    pub(super) is_answer_at_risk: bool,
+}
+
 enum Reading {
     Head(Head),
     Body {
@@ -61,9 +70,11 @@ impl Gate {
         }
     }
 
-    /// The socket, and the answer that is still owed on it.
-    pub(super) fn into_parts(self) -> (TcpStream, Option<Refusal>) {
-        (self.stream, self.refusal)
+    /// What is left once hyper is done.
+    pub(super) fn into_remains(self) -> Remains {
+        let is_between_requests = self.held.is_empty() && matches!(self.reading, Reading::Head(_));
+        let is_answer_at_risk = self.refusal.is_some() || !is_between_requests;
+        Remains { stream: self.stream, refusal: self.refusal, is_answer_at_risk }
     }
 
     fn poll_head(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

@@ -3,6 +3,11 @@
 //! Between the socket and hyper stands a [`gate`](self::gate): it sees where each head begins and ends, so that a head's
 //! time runs from its first byte and not from the last answer, and it refuses what two parsers could read differently.
 //! No request arms a timer: connections note when they want to be looked at, and one sweep looks at all of them.
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "sockets stay outside of what a simulator owns"
+)]
 
 mod connection; // one connection from its accept to its close
 mod connections; // all of them: caps, sweep, drain

@@ -42,6 +42,15 @@ async fn a_head_that_trickles_does_not_win_time_by_it() {
     assert_about(began.elapsed(), SHORT);
 }
 
+#[test]
+fn the_defaults_are_fit_for_the_world() {
+    let limits = Limits::default();
+    assert_eq!([limits.head_time_max, limits.idle_time_max].map(|span| span.as_secs()), [10, 60]);
+    assert_eq!([limits.head_bytes_max, limits.target_bytes_max, limits.headers_max], [16_384, 8_192, 100]);
+    assert_eq!([limits.connections_max, limits.connections_per_peer_max], [10_000, 1_000]);
+    assert_eq!((limits.body_bytes_max, limits.body_rate_min), (1_048_576, 1_024));
+}
+
 #[tokio::test]
 async fn an_idle_connection_is_closed() {
     let running = run(Limits { idle_time_max: SHORT, ..Limits::default() }, echo);

@@ -1,4 +1,5 @@
 //! The load balancer as its neighbours meet it: gateways as services behind it, clients as bytes on a real socket.
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "clients are outside: real sockets, real time")]
 
 mod support;
 
