@@ -1,8 +1,14 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use http::Response;
 use load_balancer::{Drained, Limits};
-use tokio::{net::TcpStream, sync::Notify};
+use tokio::{net::TcpStream, sync::Notify, task::JoinSet};
 
 use crate::support::{GET, echo, run};
 
@@ -58,4 +64,35 @@ async fn a_drain_ends_at_its_deadline_and_counts_what_it_left() {
     running.shutdown.request();
     assert_eq!(running.drained.await, Some(Drained { unfinished: 1 }));
     client.closed().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_under_load_answers_every_request_that_reached_a_gateway() {
+    for _ in 0..10 {
+        let reached = Arc::new(AtomicUsize::new(0));
+        let running = run(Limits::default(), {
+            let reached = reached.clone();
+            move |request| {
+                reached.fetch_add(1, Ordering::Relaxed);
+                echo(request)
+            }
+        });
+        let mut clients = JoinSet::new();
+        for _ in 0..16 {
+            let mut client = running.connect().await;
+            clients.spawn(async move {
+                let mut answers = 0;
+                while client.try_send(GET).await && client.answer().await.is_some() {
+                    answers += 1;
+                }
+                answers
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        running.shutdown.request();
+        assert_eq!(running.drained.await, Some(Drained { unfinished: 0 }));
+        let answered: usize = clients.join_all().await.into_iter().sum();
+        assert_eq!(answered, reached.load(Ordering::Relaxed));
+        assert!(answered > 0);
+    }
 }
