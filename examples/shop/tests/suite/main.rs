@@ -1,5 +1,6 @@
 //! What the shop promises, on the real feed where there is one and on a made-up one elsewhere.
 
+mod domain;
 mod feed;
 mod made_up_feed;
 mod oracle;

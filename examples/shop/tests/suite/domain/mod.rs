@@ -1,0 +1,7 @@
+//! What the shop decides and shows, without any box around it.
+
+mod log;
+mod orders;
+mod read_models;
+mod refusals;
+mod whole_feed;

@@ -1,0 +1,34 @@
+//! The whole feed through the domain, without any box around it.
+
+use serde_json::Value;
+use shop::feed::{Feed, submissions};
+
+use super::log::Log;
+use crate::{oracle, which_feed::feed};
+
+#[test]
+fn all_fields_of_all_rows_equal_what_the_oracle_computes_from_the_feed() {
+    let feed = feed();
+    let import = submissions(Feed::open(&feed.path).expect("the feed opens")).expect("the feed can be read");
+    let mut log = Log::default();
+    for submission in &import.submissions {
+        let path = format!("{}/{}/{}", submission.class.aggregate(), submission.id, submission.class.command());
+        let fields = serde_json::to_value(&submission.body).expect("an invoice is JSON");
+        log.execute(&path, &fields).unwrap_or_else(|rejection| panic!("{path} is not accepted: {rejection:?}"));
+    }
+    for (read_model, expected) in oracle::models(&oracle::read(&feed.path)) {
+        let rows = log.rows(read_model, 500);
+        assert_eq!(rows.len(), expected.len(), "rows of {read_model}");
+        for (key, expected) in expected {
+            let encoded = diptych::model::encode_part(&key);
+            let row = rows.get(&encoded).unwrap_or_else(|| panic!("{read_model} has no row {encoded}"));
+            assert_eq!(restricted(row, &expected), expected, "{read_model}, {key}");
+        }
+    }
+}
+
+/// Those fields of a row that the oracle knows: a row may have more.
+fn restricted(row: &Value, expected: &Value) -> Value {
+    let known = expected.as_object().expect("a row is an object");
+    known.keys().map(|field| (field.clone(), row[field].clone())).collect()
+}
