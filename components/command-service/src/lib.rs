@@ -7,3 +7,5 @@ mod contract;
 pub use self::contract::{
     AcceptedEvent, CommandOutcome, CommandRequest, CommandService, Precondition, UnavailableReason,
 };
+/// Part of a [`CommandRequest`]: whoever makes one need not know the database.
+pub use command_database::Idempotency;
