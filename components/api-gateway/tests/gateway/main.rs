@@ -1,0 +1,7 @@
+//! The gateway from outside: requests in, responses out, before services that answer what a test tells them to.
+
+mod commands;
+mod edge;
+mod fixture;
+mod queries;
+mod tracing_hops;
