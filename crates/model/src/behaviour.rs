@@ -15,6 +15,7 @@ use crate::{
     Aggregate, Context, EventType, Hash, NewEvent, Refusal, RegistryError,
     aggregate::Upcast,
     registry::{DecodeError, checked_name},
+    shape::shape,
     variant,
 };
 
@@ -177,7 +178,7 @@ impl<A: Aggregate> AggregateType for Typed<A> {
     }
 
     fn state_shape(&self) -> Hash {
-        let schema = schemars::schema_for!(A).to_value();
+        let schema = shape(schemars::schema_for!(A).as_value());
         Hash::of(format!("{}\n{schema}", A::STATE_VERSION).as_bytes())
     }
 

@@ -16,6 +16,7 @@ mod money;
 mod projection;
 mod read_model;
 mod registry;
+mod shape;
 mod token;
 mod variant;
 
@@ -32,5 +33,6 @@ pub use self::{
     projection::{Change, FoldError, Keys, Projection},
     read_model::{Field, FieldKind, ReadModel},
     registry::{DecodeError, Registry, RegistryError},
+    shape::{canonical as canonical_json, shape as schema_shape},
     token::{ConsistencyToken, TokenError},
 };

@@ -1,7 +1,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Hash, Index, Projection};
+use crate::{
+    Hash, Index, Projection,
+    shape::{canonical, shape},
+};
 
 /// A field of a row, as a table or a document shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,9 +38,9 @@ pub struct ReadModel {
     pub name: String,
     /// Of the fold.
     pub version: u32,
-    /// Over the row's schema and its indexes. Another version or another shape is another generation.
+    /// Over the row's schema, its comments apart, and its indexes. Another version or another shape is another generation.
     pub shape: Hash,
-    /// The row's fields in the order of their declaration.
+    /// The row's fields, by name.
     pub fields: Vec<Field>,
     /// What lists can be filtered and sorted by.
     pub indexes: Vec<Index>,
@@ -51,7 +54,7 @@ impl ReadModel {
     pub fn of<P: Projection>() -> Self {
         let schema = schemars::schema_for!(P).to_value();
         let indexes = P::indexes().0;
-        let described = serde_json::json!({ "schema": schema, "indexes": indexes });
+        let described = canonical(&serde_json::json!({ "schema": shape(&schema), "indexes": indexes }));
         Self {
             name: P::NAME.to_owned(),
             version: P::VERSION,
