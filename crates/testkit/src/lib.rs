@@ -1,1 +1,3 @@
 //! What a domain's tests call, and the conformance suites of the boxes' contracts.
+
+pub mod lock;
