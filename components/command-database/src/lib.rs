@@ -1,14 +1,23 @@
 //! Command Database: the append-only event store, the only source of truth.
 //!
-//! Write through [`EventStore::append`], read through [`EventStore::read`]; all else is private.
+//! Write through [`EventStore::append`] (many tasks at once: through [`GroupCommit`]), read through [`EventStore::read`];
+//! all else is private.
 
+mod batch;
+mod chain;
 mod error;
+mod sqlite;
 mod store;
+mod telemetry;
 
 pub use self::{
+    batch::{GroupCommit, GroupLimits},
+    chain::{Content, chain, digest, verify_link},
     error::Error,
+    sqlite::{OnFatal, SqliteConfig, SqliteEventStore},
     store::{
         Append, Decision, EventStore, ExpectedVersion, Head, Idempotency, IdempotencyRecord, Load, Loaded, Outcome,
         ReadLimit, RelayLease, Snapshot, StoredDecision,
     },
+    telemetry::Metrics,
 };

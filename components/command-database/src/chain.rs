@@ -1,0 +1,112 @@
+//! The hash over an event and its predecessor.
+//!
+//! Two steps, so that the expensive one needs neither lock nor head: [`digest`] over what the client knows, then [`chain`]
+//! over what only the writer knows. All integers are big-endian, all texts and payloads carry their length (u32) in front.
+
+use model::{CommandId, EpochId, EventId, EventType, Hash, Metadata, Position, StoredEvent, StreamId, StreamVersion};
+
+/// Names this layout, so that another one could never give the same bytes.
+const LAYOUT: &[u8; 8] = b"diptych1";
+
+/// Everything stored about an event except what its place in the log adds.
+#[derive(Clone, Copy, Debug)]
+pub struct Content<'a> {
+    /// Its own id.
+    pub event_id: EventId,
+    /// Whose stream, and which.
+    pub stream: &'a StreamId,
+    /// Stored name and version.
+    pub event_type: &'a EventType,
+    /// The command that made it.
+    pub command_id: CommandId,
+    /// How many events that command made.
+    pub command_events: u32,
+    /// Its fields as JSON text.
+    pub payload: &'a [u8],
+    /// Who, when, why. Of its time, whole microseconds count.
+    pub metadata: &'a Metadata,
+}
+
+impl<'a> From<&'a StoredEvent> for Content<'a> {
+    fn from(event: &'a StoredEvent) -> Self {
+        Self {
+            event_id: event.event_id,
+            stream: &event.stream,
+            event_type: &event.event_type,
+            command_id: event.command_id,
+            command_events: event.command_events,
+            payload: &event.payload,
+            metadata: &event.metadata,
+        }
+    }
+}
+
+impl Content<'_> {
+    /// Puts the fixed layout into `bytes`, in place of what was there.
+    pub(crate) fn encode(&self, bytes: &mut Vec<u8>) {
+        bytes.clear();
+        bytes.reserve(self.payload.len() + 256);
+        bytes.extend_from_slice(LAYOUT);
+        bytes.extend_from_slice(self.event_id.0.as_bytes());
+        sized(bytes, self.stream.tenant.as_str().as_bytes());
+        sized(bytes, self.stream.aggregate.as_bytes());
+        sized(bytes, self.stream.id.as_bytes());
+        sized(bytes, self.event_type.name.as_bytes());
+        bytes.extend_from_slice(&self.event_type.version.to_be_bytes());
+        bytes.extend_from_slice(self.command_id.0.as_bytes());
+        bytes.extend_from_slice(&self.command_events.to_be_bytes());
+        sized(bytes, self.payload);
+        sized(bytes, self.metadata.principal.as_str().as_bytes());
+        bytes.extend_from_slice(&self.metadata.time.as_microsecond().to_be_bytes());
+        bytes.extend_from_slice(self.metadata.correlation.as_bytes());
+        bytes.extend_from_slice(self.metadata.causation.as_bytes());
+        bytes.extend_from_slice(&self.metadata.trace.trace_id.to_be_bytes());
+        bytes.extend_from_slice(&self.metadata.trace.parent_id.to_be_bytes());
+        bytes.push(u8::from(self.metadata.trace.sampled));
+    }
+}
+
+fn sized(bytes: &mut Vec<u8>, part: &[u8]) {
+    // Nothing near 4 GiB gets past the limit on a batch.
+    let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
+    bytes.extend_from_slice(&length.to_be_bytes());
+    bytes.extend_from_slice(part);
+}
+
+/// SHA-256 over everything stored about an event but position, version, `recorded_at`, epoch and hash.
+#[must_use]
+pub fn digest(content: &Content<'_>) -> Hash {
+    let mut bytes = Vec::new();
+    content.encode(&mut bytes);
+    Hash::of(&bytes)
+}
+
+/// The event's hash: SHA-256 over the previous event's hash, its own place, and its digest.
+///
+/// `recorded_at` is in microseconds since 1970. Before the first event the previous hash is all zero.
+#[must_use]
+pub fn chain(
+    previous: &Hash,
+    epoch: EpochId,
+    position: Position,
+    version: StreamVersion,
+    recorded_at: i64,
+    digest: &Hash,
+) -> Hash {
+    let mut bytes = [0; 104];
+    bytes[..32].copy_from_slice(&previous.0);
+    bytes[32..48].copy_from_slice(epoch.0.as_bytes());
+    bytes[48..56].copy_from_slice(&position.get().to_be_bytes());
+    bytes[56..64].copy_from_slice(&version.get().to_be_bytes());
+    bytes[64..72].copy_from_slice(&recorded_at.to_be_bytes());
+    bytes[72..].copy_from_slice(&digest.0);
+    Hash::of(&bytes)
+}
+
+/// Whether `event` is what was written after the event of hash `previous`.
+#[must_use]
+pub fn verify_link(previous: &Hash, event: &StoredEvent) -> bool {
+    let digest = digest(&Content::from(event));
+    let recorded_at = event.recorded_at.as_microsecond();
+    event.hash == chain(previous, event.epoch, event.position, event.version, recorded_at, &digest)
+}

@@ -1,0 +1,148 @@
+//! The file: its tables, and what is checked before anything in it is trusted.
+
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rusqlite::{Connection, OpenFlags};
+use uuid::Uuid;
+
+use super::failure::{Failure, Result};
+use crate::Error;
+
+/// "Dlog": tells a log from other SQLite files.
+const APPLICATION_ID: u32 = 0x446c_6f67;
+/// Of the tables below.
+const FORMAT: u32 = 1;
+/// SQLite up to 3.51.2 can lose what a write-ahead log held when it starts over.
+const ENGINE_MIN: i32 = 3_051_003;
+const PAGE_BYTES: u32 = 4096;
+/// Only another process can be in the way, for a moment: one that verifies, or backs up.
+pub(super) const BUSY_WAIT: Duration = Duration::from_secs(5);
+
+/// Names are interned: an event row holds small integers. A stream's events are linked backward by `previous`, with a mark
+/// every [`MARK_EVERY`](super::MARK_EVERY) versions to enter long streams by; there is no index on (stream, version).
+///
+/// In `events`: `event_id` NULL = derived from command and `command_index`; `correlation`, `causation` NULL = the command's
+/// id; `trace` NULL = the trace named like the command, without parent, not sampled; `decided_ago` = `recorded_at` minus the
+/// time that the decision saw. The payload comes last, so that what stands before it is read without it.
+const TABLES: &str = "
+CREATE TABLE lineage (ordinal INTEGER PRIMARY KEY, epoch BLOB NOT NULL UNIQUE, first INTEGER NOT NULL) STRICT;
+CREATE TABLE categories (category INTEGER PRIMARY KEY, tenant TEXT NOT NULL, aggregate TEXT NOT NULL,
+    UNIQUE (tenant, aggregate)) STRICT;
+CREATE TABLE event_types (type INTEGER PRIMARY KEY, name TEXT NOT NULL, version INTEGER NOT NULL,
+    UNIQUE (name, version)) STRICT;
+CREATE TABLE principals (principal INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
+CREATE TABLE streams (stream INTEGER PRIMARY KEY, category INTEGER NOT NULL, id TEXT NOT NULL,
+    version INTEGER NOT NULL, last_position INTEGER NOT NULL, UNIQUE (category, id)) STRICT;
+CREATE TABLE stream_marks (stream INTEGER, version INTEGER, position INTEGER NOT NULL,
+    PRIMARY KEY (stream, version)) STRICT, WITHOUT ROWID;
+CREATE TABLE events (position INTEGER PRIMARY KEY, stream INTEGER NOT NULL, version INTEGER NOT NULL, previous INTEGER,
+    type INTEGER NOT NULL, command_events INTEGER NOT NULL, command_index INTEGER NOT NULL, principal INTEGER NOT NULL,
+    recorded_at INTEGER NOT NULL, decided_ago INTEGER NOT NULL, checksum INTEGER NOT NULL, command_id BLOB NOT NULL,
+    event_id BLOB, correlation BLOB, causation BLOB, trace BLOB, hash BLOB NOT NULL, payload BLOB NOT NULL) STRICT;
+CREATE TRIGGER events_do_not_change BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'events do not change'); END;
+CREATE TRIGGER events_stay BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'events are not deleted'); END;
+CREATE TABLE idempotency (key BLOB PRIMARY KEY, fingerprint BLOB NOT NULL, command_id BLOB NOT NULL,
+    first INTEGER, events INTEGER NOT NULL, version INTEGER, head INTEGER, refusal BLOB,
+    elapsed INTEGER NOT NULL, checksum INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE snapshots (stream INTEGER PRIMARY KEY, version INTEGER NOT NULL, checksum INTEGER NOT NULL,
+    state_shape BLOB NOT NULL, state BLOB NOT NULL) STRICT;
+CREATE TABLE relay (only INTEGER PRIMARY KEY CHECK (only = 1), token INTEGER NOT NULL, cursor INTEGER) STRICT;
+CREATE TABLE clock (only INTEGER PRIMARY KEY CHECK (only = 1), elapsed INTEGER NOT NULL) STRICT;
+INSERT INTO relay VALUES (1, 0, NULL);
+INSERT INTO clock VALUES (1, 0);
+";
+
+/// Makes the log where there is none, and refuses what is no log before SQLite touches it.
+pub(super) fn prepare(path: &Path, first_epoch: impl FnOnce() -> Uuid) -> std::result::Result<(), Error> {
+    if rusqlite::version_number() < ENGINE_MIN {
+        return Err(Error::EngineTooOld { found: rusqlite::version().to_owned() });
+    }
+    let file_error = |source| Error::File { path: path.to_owned(), source };
+    if path.try_exists().map_err(file_error)? { inspect(path) } else { create(path, first_epoch()) }
+}
+
+/// Looks at the header with our own eyes: opening a foreign file with SQLite could already change what lies beside it.
+fn inspect(path: &Path) -> std::result::Result<(), Error> {
+    let file_error = |source| Error::File { path: path.to_owned(), source };
+    let foreign = |found: String| Error::Foreign { path: path.to_owned(), found };
+    let mut header = Vec::new();
+    File::open(path).and_then(|file| file.take(100).read_to_end(&mut header)).map_err(file_error)?;
+    let field = |at: usize| header.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes);
+    if !header.starts_with(b"SQLite format 3\0") {
+        return Err(foreign(format!("its first {} bytes are no SQLite header", header.len())));
+    }
+    match (field(68), field(60)) {
+        (Some(APPLICATION_ID), Some(FORMAT)) => Ok(()),
+        (Some(APPLICATION_ID), Some(found)) if found > FORMAT => {
+            Err(Error::FormatTooNew { path: path.to_owned(), found, format_max: FORMAT })
+        }
+        (Some(APPLICATION_ID), found) => Err(foreign(format!("its format is {found:?}"))),
+        (found, _) => Err(foreign(format!("its application id is {found:x?}"))),
+    }
+}
+
+/// Makes the whole file beside its place and then moves it there: a crash leaves no half of a log under the log's name.
+fn create(path: &Path, epoch: Uuid) -> std::result::Result<(), Error> {
+    let file_error = |source| Error::File { path: path.to_owned(), source };
+    let draft = PathBuf::from(format!("{}.new", path.display()));
+    for leftover in [draft.clone(), PathBuf::from(format!("{}-journal", draft.display()))] {
+        match std::fs::remove_file(leftover) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(file_error(error)),
+            _ => {}
+        }
+    }
+    fill(&draft, epoch).map_err(|failure| failure.while_opening(path))?;
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(&draft)
+        .and_then(|file| file.sync_all())
+        .and_then(|()| std::fs::rename(&draft, path))
+        .and_then(|()| File::open(directory)?.sync_all())
+        .map_err(file_error)
+}
+
+fn fill(draft: &Path, epoch: Uuid) -> Result<()> {
+    let connection = Connection::open(draft)?;
+    connection.pragma_update(None, "page_size", PAGE_BYTES)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+    connection.pragma_update(None, "user_version", FORMAT)?;
+    connection.execute_batch(TABLES)?;
+    connection.execute("INSERT INTO lineage VALUES (1, ?1, 1)", [epoch.as_bytes()])?;
+    connection.execute_batch("COMMIT")?;
+    // The mode is part of the file.
+    connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+    connection.close().map_err(|(_, error)| Failure::Engine(error))
+}
+
+/// A connection that may write. Checkpoints are asked for by name, never made by a commit.
+pub(super) fn connect_writing(path: &Path) -> Result<Connection> {
+    connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE, -32_768)
+}
+
+/// A connection that reads only.
+pub(super) fn connect_reading(path: &Path) -> Result<Connection> {
+    connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY, -16_384)
+}
+
+/// `cache` as SQLite has it: negative, in KiB, taken only as it is used.
+fn connect(path: &Path, access: OpenFlags, cache: i32) -> Result<Connection> {
+    let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY_WAIT)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "mmap_size", 0)?;
+    connection.pragma_update(None, "cache_size", cache)?;
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(Failure::corrupt(0, format!("its journal mode is {mode}, not wal")));
+    }
+    Ok(connection)
+}

@@ -1,0 +1,358 @@
+//! The one connection that writes.
+
+use std::{collections::HashMap, time::Duration};
+
+use model::{EpochId, Hash, Position, StreamId, StreamVersion};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
+use uuid::Uuid;
+
+use super::{
+    MARK_EVERY,
+    clock::Clock,
+    failure::{Failure, Result},
+    idempotency,
+    names::{NumbersByName, remember},
+    row::{self, Numbers, Place, Prepared, number},
+};
+use crate::{Decision, IdempotencyRecord, Outcome, Snapshot, StoredDecision};
+
+/// What the writer knows of the log without asking. A copy of it goes through each transaction and becomes this one only
+/// when the transaction is committed: nothing has to be undone.
+#[derive(Clone, Copy)]
+pub(super) struct Tail {
+    pub(super) head: Option<Position>,
+    hash: Hash,
+    recorded_at: i64,
+    pub(super) epoch: EpochId,
+    /// The greatest number that a stream has.
+    streams: i64,
+}
+
+#[derive(Clone, Copy)]
+struct Stream {
+    number: i64,
+    version: StreamVersion,
+    last: Position,
+}
+
+pub(super) struct Writer {
+    pub(super) connection: Connection,
+    pub(super) tail: Tail,
+    names: NumbersByName,
+    streams: HashMap<StreamId, Stream>,
+    pub(super) clock: Clock,
+    pub(super) lease: super::relay::Lease,
+}
+
+/// What a batch came to.
+pub(super) struct Appended {
+    pub(super) outcomes: Vec<Outcome>,
+    /// Whether there is anything to commit.
+    wrote: bool,
+    tail: Tail,
+}
+
+/// Where an append failed: before the commit everything can be undone, in it nothing is known.
+pub(super) enum AppendFailure {
+    Write(Failure),
+    Commit(Failure),
+}
+
+impl Writer {
+    pub(super) fn open(connection: Connection, now: Duration) -> Result<Self> {
+        let tail = read_tail(&connection)?;
+        let clock = Clock::read(&connection, now)?;
+        let names = NumbersByName::default();
+        Ok(Self { connection, tail, names, streams: HashMap::new(), clock, lease: None })
+    }
+
+    /// Everything of the batch in one durable commit. `recorded_at` in microseconds.
+    pub(super) fn append(
+        &mut self,
+        batch: &[Prepared],
+        recorded_at: i64,
+        now: Duration,
+    ) -> std::result::Result<Vec<Outcome>, AppendFailure> {
+        let appended = self.begin().and_then(|()| self.write(batch, recorded_at, now));
+        let Appended { outcomes, wrote, tail } = match appended {
+            Ok(appended) => appended,
+            Err(failure) => return Err(self.roll_back(AppendFailure::Write(failure))),
+        };
+        if !wrote {
+            // Nothing to make durable, so nobody waits for the disk.
+            return match self.connection.execute_batch("ROLLBACK") {
+                Ok(()) => Ok(outcomes),
+                Err(error) => Err(self.roll_back(AppendFailure::Write(error.into()))),
+            };
+        }
+        if let Err(error) = self.commit() {
+            return Err(self.roll_back(AppendFailure::Commit(error)));
+        }
+        self.tail = tail;
+        Ok(outcomes)
+    }
+
+    fn commit(&self) -> Result<()> {
+        self.connection.prepare_cached("COMMIT")?.execute([])?;
+        Ok(())
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        if !self.connection.is_autocommit() {
+            // A job that panicked left its transaction open.
+            self.undo()?;
+        }
+        self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        // Caches are hints, the log decides: another process may have written since.
+        if read_head(&self.connection)? != self.tail.head {
+            self.forget();
+            self.tail = read_tail(&self.connection)?;
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self) {
+        self.names.clear();
+        self.streams.clear();
+    }
+
+    fn undo(&mut self) -> Result<()> {
+        self.forget();
+        if !self.connection.is_autocommit() {
+            self.connection.execute_batch("ROLLBACK")?;
+        }
+        Ok(())
+    }
+
+    fn roll_back(&mut self, failure: AppendFailure) -> AppendFailure {
+        match self.undo() {
+            Ok(()) => failure,
+            // It can be neither committed nor undone.
+            Err(worse) => AppendFailure::Commit(worse),
+        }
+    }
+
+    fn write(&mut self, batch: &[Prepared], recorded_at: i64, now: Duration) -> Result<Appended> {
+        let Self { connection, names, streams, clock, tail, .. } = self;
+        let mut tail = *tail;
+        tail.recorded_at = tail.recorded_at.max(recorded_at);
+        let mut batch_write = BatchWrite {
+            connection,
+            event: connection.prepare_cached(row::INSERT)?,
+            new_stream: connection.prepare_cached("INSERT INTO streams VALUES (?1, ?2, ?3, ?4, ?5)")?,
+            stream: connection
+                .prepare_cached("UPDATE streams SET version = ?2, last_position = ?3 WHERE stream = ?1")?,
+            names,
+            streams,
+            tail,
+            elapsed: clock.seconds(now),
+            wrote: false,
+        };
+        let outcomes = batch.iter().map(|prepared| batch_write.command(prepared)).collect::<Result<Vec<_>>>()?;
+        let (wrote, tail) = (batch_write.wrote, batch_write.tail);
+        drop(batch_write);
+        if wrote {
+            clock.keep_roughly(connection, now)?;
+        }
+        Ok(Appended { outcomes, wrote, tail })
+    }
+
+    /// Keeps a hint: a transaction of its own whose loss in a power cut costs nothing, so nobody waits for the disk.
+    /// The next append's commit makes it durable too.
+    pub(super) fn hint<T>(&mut self, write: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        if !self.connection.is_autocommit() {
+            self.undo()?;
+        }
+        self.connection.pragma_update(None, "synchronous", "NORMAL")?;
+        let written = write(self);
+        // Before anything else, for the appends that follow.
+        self.connection.pragma_update(None, "synchronous", "FULL")?;
+        written
+    }
+
+    pub(super) fn save_snapshot(&mut self, snapshot: &Snapshot) -> Result<()> {
+        let Some(category) = self.names.find_category(&self.connection, &snapshot.stream)? else { return Ok(()) };
+        // Never one ahead of its stream, and never an older one in place of a newer one of the same shape.
+        let mut statement = self.connection.prepare_cached(
+            "INSERT INTO snapshots (stream, version, checksum, state_shape, state)
+             SELECT stream, ?3, ?4, ?5, ?6 FROM streams WHERE category = ?1 AND id = ?2 AND version >= ?3
+             ON CONFLICT (stream) DO UPDATE SET version = excluded.version, checksum = excluded.checksum,
+                 state_shape = excluded.state_shape, state = excluded.state
+             WHERE excluded.version >= version OR excluded.state_shape <> state_shape",
+        )?;
+        statement.execute(params![
+            category,
+            snapshot.stream.id,
+            number(snapshot.version.get()),
+            snapshot_checksum(snapshot.version, &snapshot.state_shape, &snapshot.state),
+            snapshot.state_shape.0,
+            &snapshot.state[..],
+        ])?;
+        Ok(())
+    }
+}
+
+pub(super) fn snapshot_checksum(version: StreamVersion, shape: &Hash, state: &[u8]) -> i32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&version.get().to_be_bytes());
+    hasher.update(&shape.0);
+    hasher.update(state);
+    hasher.finalize().cast_signed()
+}
+
+fn read_head(connection: &Connection) -> Result<Option<Position>> {
+    let head: Option<i64> =
+        connection.prepare_cached("SELECT max(position) FROM events")?.query_row([], |row| row.get(0))?;
+    Ok(head.and_then(|head| Position::new(head.cast_unsigned())))
+}
+
+fn read_tail(connection: &Connection) -> Result<Tail> {
+    let last = connection
+        .query_row("SELECT hash, recorded_at FROM events ORDER BY position DESC LIMIT 1", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()?;
+    let (hash, recorded_at) = last.map_or((Hash::default(), i64::MIN), |(hash, recorded_at)| (Hash(hash), recorded_at));
+    let epoch =
+        connection.query_row("SELECT epoch FROM lineage ORDER BY ordinal DESC LIMIT 1", [], |row| row.get(0))?;
+    let streams: Option<i64> = connection.query_row("SELECT max(stream) FROM streams", [], |row| row.get(0))?;
+    Ok(Tail {
+        head: read_head(connection)?,
+        hash,
+        recorded_at,
+        epoch: EpochId(Uuid::from_bytes(epoch)),
+        streams: streams.unwrap_or(0),
+    })
+}
+
+/// One batch on its way into the log.
+struct BatchWrite<'a> {
+    connection: &'a Connection,
+    event: CachedStatement<'a>,
+    new_stream: CachedStatement<'a>,
+    stream: CachedStatement<'a>,
+    names: &'a mut NumbersByName,
+    streams: &'a mut HashMap<StreamId, Stream>,
+    tail: Tail,
+    elapsed: i64,
+    wrote: bool,
+}
+
+impl BatchWrite<'_> {
+    /// Losers leave before anything of theirs is written.
+    fn command(&mut self, prepared: &Prepared) -> Result<Outcome> {
+        let append = &prepared.append;
+        if let Some(idempotency) = &append.idempotency
+            && let Some(record) = idempotency::find(self.connection, &idempotency.key)?
+        {
+            let same = record.fingerprint == idempotency.fingerprint;
+            return Ok(if same { Outcome::Replayed(record) } else { Outcome::KeyReused });
+        }
+        let stream = self.find_stream(&append.stream)?;
+        let current = stream.map(|stream| stream.version);
+        if !append.expected.accepts(current) {
+            return Ok(Outcome::VersionConflict { current });
+        }
+        let first = (!prepared.contents.is_empty()).then(|| Position::after(self.tail.head));
+        let version = if first.is_some() { Some(self.events(prepared, stream)?) } else { current };
+        let head = self.tail.head;
+        if let Some(idempotency) = append.idempotency {
+            let decision = match &append.decision {
+                Decision::Refused(reason) => StoredDecision::Refused(reason.clone()),
+                Decision::Accepted(events) => {
+                    StoredDecision::Accepted { first, events: events.len() as u32, version, head }
+                }
+            };
+            let fingerprint = idempotency.fingerprint;
+            let record = IdempotencyRecord { fingerprint, command_id: append.command_id, decision };
+            idempotency::insert(self.connection, &idempotency.key, &record, self.elapsed)?;
+            self.wrote = true;
+        }
+        Ok(Outcome::Committed { first, version, head, epoch: self.tail.epoch })
+    }
+
+    fn find_stream(&mut self, id: &StreamId) -> Result<Option<Stream>> {
+        if let Some(stream) = self.streams.get(id) {
+            return Ok(Some(*stream));
+        }
+        let Some(category) = self.names.find_category(self.connection, id)? else { return Ok(None) };
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT stream, version, last_position FROM streams WHERE category = ?1 AND id = ?2")?;
+        let row: Option<(i64, i64, i64)> = statement
+            .query_row(params![category, id.id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .optional()?;
+        let Some((number, version, last)) = row else { return Ok(None) };
+        let (Some(version), Some(last)) =
+            (StreamVersion::new(version.cast_unsigned()), Position::new(last.cast_unsigned()))
+        else {
+            return Err(Failure::corrupt(0, format!("stream {id} has version {version} at position {last}")));
+        };
+        let stream = Stream { number, version, last };
+        remember(self.streams, id.clone(), stream);
+        Ok(Some(stream))
+    }
+
+    /// Writes a command's events and moves its stream. Returns the stream's version after them.
+    fn events(&mut self, prepared: &Prepared, before: Option<Stream>) -> Result<StreamVersion> {
+        let append = &prepared.append;
+        let principal = self.names.principal(self.connection, &append.metadata.principal)?;
+        let stream = before.map_or(self.tail.streams + 1, |stream| stream.number);
+        let mut version = before.map(|stream| stream.version);
+        let mut previous = before.map(|stream| stream.last);
+        for (index, event) in append.events().iter().enumerate() {
+            let event_type = self.names.event_type(self.connection, &event.event_type)?;
+            let place = Place {
+                position: Position::after(self.tail.head),
+                version: StreamVersion::after(version),
+                previous,
+                recorded_at: self.tail.recorded_at,
+            };
+            let hash = crate::chain::chain(
+                &self.tail.hash,
+                self.tail.epoch,
+                place.position,
+                place.version,
+                place.recorded_at,
+                &prepared.contents[index].digest,
+            );
+            let numbers = Numbers { stream, event_type, principal };
+            row::insert(&mut self.event, prepared, index, &place, numbers, &hash)?;
+            if place.version.get().is_multiple_of(MARK_EVERY) {
+                self.mark(stream, &place)?;
+            }
+            (self.tail.head, self.tail.hash) = (Some(place.position), hash);
+            (version, previous) = (Some(place.version), Some(place.position));
+        }
+        self.wrote = true;
+        let after = Stream {
+            number: stream,
+            version: StreamVersion::FIRST.plus(StreamVersion::count(version) - 1),
+            last: Position::FIRST.plus(Position::count(previous) - 1),
+        };
+        self.move_stream(&append.stream, before.is_none(), after)?;
+        Ok(after.version)
+    }
+
+    fn mark(&self, stream: i64, place: &Place) -> Result<()> {
+        let mut statement = self.connection.prepare_cached("INSERT INTO stream_marks VALUES (?1, ?2, ?3)")?;
+        statement.execute(params![stream, number(place.version.get()), number(place.position.get())])?;
+        Ok(())
+    }
+
+    fn move_stream(&mut self, id: &StreamId, is_new: bool, stream: Stream) -> Result<()> {
+        let (version, last) = (number(stream.version.get()), number(stream.last.get()));
+        if is_new {
+            let category = match self.names.find_category(self.connection, id)? {
+                Some(category) => category,
+                None => self.names.add_category(self.connection, id)?,
+            };
+            self.new_stream.execute(params![stream.number, category, id.id, version, last])?;
+            self.tail.streams = stream.number;
+        } else {
+            self.stream.execute(params![stream.number, version, last])?;
+        }
+        remember(self.streams, id.clone(), stream);
+        Ok(())
+    }
+}

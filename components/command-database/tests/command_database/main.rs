@@ -1,0 +1,4 @@
+//! The embedded log, from outside.
+
+mod given;
+mod sqlite;
