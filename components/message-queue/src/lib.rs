@@ -3,9 +3,16 @@
 //! A tail buffer, never the only copy: it may lose, repeat or reorder what it likes, and readers go back to the log.
 
 mod error;
+mod in_process;
+mod message;
 mod queue;
+mod ring;
+mod telemetry;
 
 pub use self::{
     error::Error,
+    in_process::{Fault, InProcessConfig, InProcessQueue},
+    message::{decode, encode, message_id},
     queue::{Acknowledged, Delivery, MessageQueue, QueueLife, Subscription},
+    telemetry::Metrics,
 };
