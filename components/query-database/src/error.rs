@@ -1,9 +1,102 @@
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
+
+use crate::Generation;
 
 /// Why rows could not be read or written. A failed write wrote nothing, except that [`Error::Commit`] leaves it unknown.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// The file is none of a query database. It was not touched.
+    #[error("{path} is no query database: give another path, or move the file away")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A newer binary wrote the file. It was not touched.
+    #[error(
+        "query database {path} has format {found}, this binary reads format {known}: start the newer binary, or remove \
+         the file to have the read models built anew"
+    )]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What it says of itself.
+        found: u32,
+        /// What this binary reads and writes.
+        known: u32,
+    },
+    /// The linked SQLite may damage databases in WAL mode.
+    #[error("SQLite {found} is linked, 3.51.3 is the least that does not damage a WAL: build with the bundled one")]
+    Engine {
+        /// The linked one.
+        found: &'static str,
+    },
+    /// The database cannot be opened or made.
+    #[error("cannot open query database {path}")]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the engine said.
+        source: rusqlite::Error,
+    },
+    /// The file cannot be read or made.
+    #[error("cannot open query database {path}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file's structure is broken.
+    #[error(
+        "query database {path} is damaged: stop the process and remove the file, the read models are then built anew"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What the engine said.
+        source: rusqlite::Error,
+    },
+    /// The declaration cannot become a table.
+    #[error("read model {read_model:?} cannot be stored: {reason}")]
+    ReadModel {
+        /// Its name.
+        read_model: String,
+        /// What to change.
+        reason: String,
+    },
+    /// A list that its generation's indexes cannot answer.
+    #[error("a list of generation {generation} cannot be read: {reason}")]
+    List {
+        /// The generation it was checked against.
+        generation: Generation,
+        /// What does not fit.
+        reason: &'static str,
+    },
+    /// A list took too long and was ended.
+    #[error(
+        "a list of {read_model:?} took more than {limit:?}: filter by fewer rows, or raise `query_database.list_duration_max`"
+    )]
+    TimeLimit {
+        /// The read model.
+        read_model: String,
+        /// How long it may take.
+        limit: Duration,
+    },
+    /// There is no such generation.
+    #[error("there is no generation {generation}: take one first")]
+    NoGeneration {
+        /// Which was named.
+        generation: Generation,
+    },
+    /// Writing failed, and nothing was written.
+    #[error("cannot write to {path}")]
+    Write {
+        /// The database.
+        path: PathBuf,
+        /// What the engine said.
+        source: rusqlite::Error,
+    },
     /// The commit failed or its answer was lost: read the checkpoint again.
     #[error("cannot commit to {path}")]
     Commit {
@@ -49,6 +142,13 @@ impl Error {
     /// Whether the same call may succeed later without anybody's intervention.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Read { .. } | Self::StorageFull { .. } | Self::Commit { .. } | Self::NotServing { .. })
+        matches!(
+            self,
+            Self::Read { .. }
+                | Self::Write { .. }
+                | Self::StorageFull { .. }
+                | Self::Commit { .. }
+                | Self::NotServing { .. }
+        )
     }
 }

@@ -3,10 +3,13 @@
 //! The Event Handler writes through [`RowWriter`], the Query Service reads through [`RowReader`]; all else is private.
 
 mod error;
+mod sqlite;
 mod store;
+mod telemetry;
 
 pub use self::{
     error::Error,
+    sqlite::{SqliteConfig, SqliteQueryDatabase},
     store::{
         Checkpoint, Commit, CommitOutcome, Comparison, Direction, Filter, Generation, GenerationStatus, HeadSeen, List,
         ListRead, ListedRow, Owned, OwnerToken, PageStart, PointRead, Row, RowReader, RowWriter, Serving,

@@ -1,0 +1,83 @@
+//! Checkpoints as statements read them.
+
+use std::{sync::Arc, time::Duration};
+
+use model::Lineage;
+use rusqlite::Connection;
+
+use super::row::{from_sql, optional_position};
+use crate::{Checkpoint, Generation, HeadSeen};
+
+/// Tells this process's monotonic time from that of the processes before it.
+#[derive(Clone, Copy)]
+pub(super) struct Clock {
+    pub(super) id: i64,
+    pub(super) opened_at: Duration,
+}
+
+impl Clock {
+    /// How long ago it was `seen_at`. Another process's time says nothing here: that counts as seen when we opened.
+    fn age(self, now: Duration, clock: i64, seen_at: i64) -> Duration {
+        let seen_at = if clock == self.id { micros(seen_at) } else { self.opened_at };
+        now.saturating_sub(seen_at)
+    }
+}
+
+fn micros(number: i64) -> Duration {
+    Duration::from_micros(u64::try_from(number).unwrap_or(0))
+}
+
+/// Lineages by their number. Stored ones never change, so that each is parsed once; few are ever in use.
+#[derive(Default)]
+pub(super) struct Lineages {
+    known: Vec<(i64, Arc<Lineage>)>,
+    none: Arc<Lineage>,
+}
+
+const LINEAGES_MAX: usize = 64;
+
+impl Lineages {
+    fn get(&mut self, connection: &Connection, number: Option<i64>) -> rusqlite::Result<Arc<Lineage>> {
+        let Some(number) = number else {
+            return Ok(self.none.clone());
+        };
+        if let Some((_, known)) = self.known.iter().find(|(known, _)| *known == number) {
+            return Ok(known.clone());
+        }
+        let epochs: String = connection
+            .prepare_cached("SELECT epochs FROM diptych_lineages WHERE lineage = ?1")?
+            .query_row([number], |row| row.get(0))?;
+        let lineage: Arc<Lineage> = Arc::new(serde_json::from_str(&epochs).map_err(|error| {
+            rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error))
+        })?);
+        if self.known.len() == LINEAGES_MAX {
+            self.known.clear();
+        }
+        self.known.push((number, lineage.clone()));
+        Ok(lineage)
+    }
+}
+
+/// The checkpoint in the first columns of `row`, which are [`super::table::CHECKPOINT_COLUMNS`]; `None` where the
+/// generation does not serve and `serving` asks for one that does.
+pub(super) fn read(
+    connection: &Connection,
+    lineages: &mut Lineages,
+    row: &rusqlite::Row<'_>,
+    generation: Generation,
+    clock: Clock,
+    now: Duration,
+) -> rusqlite::Result<Option<Checkpoint>> {
+    let integer = |column: usize| row.get_ref(column)?.as_i64().map_err(from_sql);
+    if integer(0)? == 0 {
+        return Ok(None);
+    }
+    let lineage = row.get_ref(2)?.as_i64_or_null().map_err(from_sql)?;
+    Ok(Some(Checkpoint {
+        generation,
+        position: optional_position(row.get_ref(1)?)?,
+        lineage: lineages.get(connection, lineage)?,
+        head: HeadSeen { position: optional_position(row.get_ref(3)?)?, age: clock.age(now, integer(5)?, integer(4)?) },
+        held: row.get_ref(6)?.as_str_or_null().map_err(from_sql)?.map(Arc::from),
+    }))
+}

@@ -1,0 +1,122 @@
+//! Where lists run: on workers of their own, each for a limited time.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use runtime::{Runtime, Worker};
+use rusqlite::InterruptHandle;
+
+use super::{checkpoint::Clock, reader::Reader};
+use crate::{Error, List, ListRead};
+
+/// The workers, each with a connection.
+pub(super) struct Lists {
+    seats: Vec<Seat>,
+    next: AtomicUsize,
+    limit: Duration,
+    runtime: Runtime,
+}
+
+struct Seat {
+    worker: Worker,
+    reader: Arc<Mutex<Reader>>,
+    turn: Arc<Turn>,
+}
+
+/// Which list runs on a connection, so that ending one never ends another.
+struct Turn {
+    state: Mutex<TurnState>,
+    interrupt: InterruptHandle,
+}
+
+#[derive(Default)]
+struct TurnState {
+    next: u64,
+    running: Option<u64>,
+}
+
+/// Ends its list, running or waiting, when it is dropped: nobody waits for it any longer.
+struct Ticket {
+    turn: Arc<Turn>,
+    number: u64,
+    waiting: Arc<()>,
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let state = self.turn.state.lock();
+        if state.running == Some(self.number) {
+            self.turn.interrupt.interrupt();
+        }
+    }
+}
+
+impl Lists {
+    pub(super) fn open(
+        path: &Path,
+        runtime: &Runtime,
+        workers: usize,
+        limit: Duration,
+        cache_bytes: u64,
+        clock: Clock,
+    ) -> Result<Self, Error> {
+        let seat = |_| {
+            let reader = Reader::open(path, cache_bytes, clock)?;
+            let turn = Turn { state: Mutex::default(), interrupt: reader.connection.get_interrupt_handle() };
+            let worker = runtime.worker("query-database-list");
+            Ok(Seat { worker, reader: Arc::new(Mutex::new(reader)), turn: Arc::new(turn) })
+        };
+        let seats = (0..workers.max(1)).map(seat).collect::<Result<_, Error>>()?;
+        Ok(Self { seats, next: AtomicUsize::new(0), limit, runtime: runtime.clone() })
+    }
+
+    /// One page, or [`Error::TimeLimit`]. The time that a list waits for its worker counts.
+    pub(super) async fn run(&self, read_model: &str, list: List) -> Result<Option<ListRead>, Error> {
+        let seat = &self.seats[self.next.fetch_add(1, Ordering::Relaxed) % self.seats.len()];
+        let ticket = seat.turn.ticket();
+        let job = {
+            let (reader, turn, number) = (seat.reader.clone(), seat.turn.clone(), ticket.number);
+            let (waited_for, runtime) = (Arc::downgrade(&ticket.waiting), self.runtime.clone());
+            let read_model = read_model.to_owned();
+            let span = tracing::Span::current();
+            move || {
+                let _entered = span.enter();
+                turn.begin(number);
+                // Asked after the turn began: from now on the ticket's drop interrupts.
+                let page = waited_for.upgrade().map(|_| reader.lock().list(&read_model, &list, runtime.now()));
+                turn.end();
+                page
+            }
+        };
+        let answer = self.runtime.timeout(self.limit, seat.worker.run(job)).await;
+        drop(ticket);
+        match answer {
+            Ok(Ok(Some(page))) => page,
+            Ok(Ok(None) | Err(_)) => Err(Error::WorkerGone),
+            Err(_) => Err(Error::TimeLimit { read_model: read_model.to_owned(), limit: self.limit }),
+        }
+    }
+}
+
+impl Turn {
+    fn ticket(self: &Arc<Self>) -> Ticket {
+        let mut state = self.state.lock();
+        state.next += 1;
+        Ticket { turn: self.clone(), number: state.next, waiting: Arc::new(()) }
+    }
+
+    fn begin(&self, number: u64) {
+        self.state.lock().running = Some(number);
+    }
+
+    fn end(&self) {
+        self.state.lock().running = None;
+    }
+}

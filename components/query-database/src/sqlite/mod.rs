@@ -1,0 +1,18 @@
+//! The embedded implementation: rows and checkpoints in one SQLite file.
+//!
+//! One connection writes, on a worker. Point reads run where they are asked for, on a small pool of connections: handing one
+//! to another thread would cost more than reading it. Lists, which may take long, have workers of their own.
+
+mod checkpoint;
+mod database;
+mod file;
+mod generations;
+mod list;
+mod lists;
+mod pool;
+mod reader;
+mod row;
+mod table;
+mod writer;
+
+pub use self::database::{SqliteConfig, SqliteQueryDatabase};

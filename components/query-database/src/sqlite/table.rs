@@ -1,0 +1,130 @@
+//! A generation's table, and the statements on it.
+
+use std::{fmt::Write as _, sync::Arc};
+
+use model::{IndexKind, ReadModel};
+
+use crate::{Error, Generation};
+
+/// The first index column of [`Table::row_columns`]; before it come body, checksum and position.
+pub(super) const FIRST_INDEX: usize = 3;
+
+/// A generation and the statements that its connections prepare for it.
+pub(super) struct Table {
+    pub(super) generation: Generation,
+    pub(super) read_model: Arc<ReadModel>,
+    pub(super) name: String,
+    /// Checkpoint and row, the row's columns NULL where there is none.
+    pub(super) point: String,
+    /// One row, as its fold needs it.
+    pub(super) row: String,
+    pub(super) put: String,
+    pub(super) delete: String,
+}
+
+impl Table {
+    pub(super) fn new(generation: Generation, read_model: Arc<ReadModel>) -> Self {
+        let name = quoted(&format!("{}__g{generation}", read_model.name));
+        let columns: Vec<String> = read_model.indexes.iter().map(|index| index_column(&index.field)).collect();
+        let with_indexes = |start: &str| columns.iter().fold(start.to_owned(), |list, column| list + ", " + column);
+        let put = {
+            let all = with_indexes("tenant, key, body, checksum, position");
+            let places = (1..=5 + columns.len()).map(|place| format!("?{place}")).collect::<Vec<_>>().join(", ");
+            format!("INSERT OR REPLACE INTO {name} ({all}) VALUES ({places})")
+        };
+        Self {
+            point: format!(
+                "SELECT {CHECKPOINT_COLUMNS}, r.body, r.checksum, r.position FROM diptych_checkpoints AS c \
+                 LEFT JOIN {name} AS r ON r.tenant = ?1 AND r.key = ?2 WHERE c.generation = {generation}"
+            ),
+            row: format!(
+                "SELECT {} FROM {name} WHERE tenant = ?1 AND key = ?2",
+                with_indexes("body, checksum, position")
+            ),
+            put,
+            delete: format!("DELETE FROM {name} WHERE tenant = ?1 AND key = ?2"),
+            generation,
+            read_model,
+            name,
+        }
+    }
+
+    /// The columns that a row's checksums are over, in the order of [`super::row::Stored`].
+    pub(super) fn row_columns(&self) -> String {
+        let indexes = self.read_model.indexes.iter().map(|index| index_column(&index.field));
+        indexes.fold("body, checksum, position".to_owned(), |list, column| list + ", " + &column)
+    }
+
+    /// The column of the index at `place`.
+    pub(super) fn index_column(&self, place: usize) -> Option<String> {
+        self.read_model.indexes.get(place).map(|index| index_column(&index.field))
+    }
+
+    /// Makes the table and its indexes. Every list is one of a tenant's rows, so the tenant leads every index; the key,
+    /// which decides last, is part of it by being the table's own order.
+    pub(super) fn create(&self) -> String {
+        let mut columns = String::new();
+        let mut indexes = String::new();
+        for (place, index) in self.read_model.indexes.iter().enumerate() {
+            let column = index_column(&index.field);
+            let affinity = if index.kind == IndexKind::Text { "TEXT" } else { "INTEGER" };
+            let name = quoted(&format!("{}__g{}__{place}", self.read_model.name, self.generation));
+            // Writing to a String does not fail.
+            let _ = write!(columns, "{column} {affinity}, ");
+            let _ = write!(indexes, "CREATE INDEX {name} ON {} (tenant, {column}, key); ", self.name);
+        }
+        format!(
+            "CREATE TABLE {} (tenant TEXT NOT NULL, key TEXT NOT NULL, body TEXT NOT NULL, checksum INTEGER NOT NULL, \
+             position INTEGER NOT NULL, {columns}PRIMARY KEY (tenant, key)) STRICT, WITHOUT ROWID; {indexes}",
+            self.name
+        )
+    }
+
+    /// Lets the view called as the read model show this generation: a column for each field, for whoever asks with SQL.
+    pub(super) fn show(&self) -> String {
+        let view = quoted(&self.read_model.name);
+        let mut columns = String::from("tenant AS _tenant, key AS _key, position AS _position");
+        for field in &self.read_model.fields {
+            let path = format!("$.{}", serde_json::Value::from(field.name.as_str())).replace('\'', "''");
+            let _ = write!(columns, ", json_extract(body, '{path}') AS {}", quoted(&field.name));
+        }
+        format!("DROP VIEW IF EXISTS {view}; CREATE VIEW {view} AS SELECT {columns} FROM {};", self.name)
+    }
+}
+
+/// What [`super::checkpoint::read`] expects, in this order.
+pub(super) const CHECKPOINT_COLUMNS: &str = "c.serving, c.position, c.lineage, c.head, c.head_seen_at, c.clock, c.held";
+
+/// How many of them there are.
+pub(super) const CHECKPOINT_WIDTH: usize = 7;
+
+fn index_column(field: &str) -> String {
+    quoted(&format!("i_{field}"))
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Refuses what would clash with another table, with our own ones or with SQLite's, or be no identifier at all.
+pub(super) fn check(read_model: &ReadModel) -> Result<(), Error> {
+    let refuse = |reason: String| Err(Error::ReadModel { read_model: read_model.name.clone(), reason });
+    let name = &read_model.name;
+    let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if name.is_empty() || name.len() > 64 || !plain(name) || name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return refuse("a name is 1 to 64 lower case letters, digits and _".to_owned());
+    }
+    if name.starts_with("diptych_") || name.starts_with("sqlite_") || name.contains("__g") {
+        return refuse("names with diptych_ or sqlite_ in front or __g inside are the database's own".to_owned());
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    for index in &read_model.indexes {
+        if index.field.is_empty() || !plain(&index.field) {
+            return refuse(format!("the indexed field {:?} is not of letters, digits and _", index.field));
+        }
+        if !seen.insert(index.field.to_ascii_lowercase()) {
+            return refuse(format!("two indexed fields are called {:?}, capitals or not", index.field));
+        }
+    }
+    Ok(())
+}

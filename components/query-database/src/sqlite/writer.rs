@@ -1,0 +1,283 @@
+//! The one writer: commits, and whatever else changes a checkpoint.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use model::{IndexValue, Lineage, RowChange, RowWrite};
+use rusqlite::{Connection, OptionalExtension, types::Null};
+
+use super::{
+    file,
+    row::{checksum, number},
+    table::Table,
+};
+use crate::{Commit, CommitOutcome, Error, Generation, HeadSeen, OwnerToken};
+
+/// The writing connection and what it need not look up twice. Lives on the database's worker.
+pub(super) struct Writer {
+    pub(super) path: PathBuf,
+    pub(super) connection: Connection,
+    pub(super) tables: BTreeMap<Generation, Arc<Table>>,
+    /// The number of the lineage last stored.
+    lineage: Option<(Arc<Lineage>, i64)>,
+    /// Which process's time `head_seen_at` is in.
+    pub(super) clock: i64,
+    /// At most so many pages were written to the WAL since its length was last asked for.
+    unmoved_pages: u64,
+}
+
+/// Pages in the WAL from which on they are moved into the file.
+const WAL_PAGES: u64 = 4_000;
+
+/// Pages in the WAL from which on readers are waited for, shortly, so that it can start over.
+const WAL_PAGES_TOO_MANY: u64 = 16 * WAL_PAGES;
+
+impl Writer {
+    pub(super) fn open(path: &Path, cache_bytes: u64, clock: i64) -> Result<Self, Error> {
+        Ok(Self {
+            connection: file::writer(path, cache_bytes)?,
+            path: path.to_owned(),
+            tables: BTreeMap::new(),
+            lineage: None,
+            clock,
+            unmoved_pages: 0,
+        })
+    }
+
+    /// Runs `work` in one transaction. Where it returns `None`, or fails, nothing is stored.
+    pub(super) fn transact<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> rusqlite::Result<Option<T>>,
+    ) -> Result<Option<T>, Error> {
+        self.run("BEGIN IMMEDIATE").map_err(|source| file::writing(&self.path, source))?;
+        let worked = match work(self) {
+            Ok(Some(output)) => match self.run("COMMIT") {
+                Ok(()) => return Ok(Some(output)),
+                Err(source) => Err(file::committing(&self.path, source)),
+            },
+            Ok(None) => Ok(None),
+            Err(source) => Err(file::writing(&self.path, source)),
+        };
+        // The number of a lineage that this transaction stored is void.
+        self.lineage = None;
+        // Some failures have rolled back already.
+        if !self.connection.is_autocommit() {
+            self.run("ROLLBACK").map_err(|source| file::writing(&self.path, source))?;
+        }
+        worked
+    }
+
+    fn run(&self, statement: &str) -> rusqlite::Result<()> {
+        self.connection.prepare_cached(statement)?.raw_execute().map(drop)
+    }
+
+    /// Stores rows and checkpoint, or nothing.
+    pub(super) fn commit(&mut self, commit: &Commit, seen_at: Duration) -> Result<CommitOutcome, Error> {
+        let table = self.table(commit.generation).map_err(|source| file::writing(&self.path, source))?;
+        let Some(table) = table else {
+            return Ok(CommitOutcome::Fenced);
+        };
+        let stored = self.transact(|writer| {
+            // First: whoever is fenced has not written a row.
+            if !writer.advance(commit, seen_at)? {
+                return Ok(None);
+            }
+            write_rows(&writer.connection, &table, &commit.rows).map(Some)
+        })?;
+        let pages = commit.rows.len() * (1 + table.read_model.indexes.len()) + 1;
+        self.unmoved_pages += pages as u64;
+        Ok(stored.map_or(CommitOutcome::Fenced, |()| CommitOutcome::Stored))
+    }
+
+    /// Moves the checkpoint on, if the owner and the old checkpoint are still the same.
+    fn advance(&mut self, commit: &Commit, seen_at: Duration) -> rusqlite::Result<bool> {
+        let lineage = self.lineage(&commit.lineage)?;
+        let advanced = self
+            .connection
+            .prepare_cached(
+                "UPDATE diptych_checkpoints SET position = ?1, hash = ?2, lineage = ?3, head = ?4, head_seen_at = ?5, \
+                 clock = ?6 WHERE generation = ?7 AND owner = ?8 AND position IS ?9",
+            )?
+            .execute((
+                number(commit.to),
+                commit.hash.0,
+                lineage,
+                commit.head.position.map(number),
+                micros(seen_at),
+                self.clock,
+                commit.generation.0.cast_signed(),
+                commit.owner.0.cast_signed(),
+                commit.from.map(number),
+            ))?;
+        Ok(advanced == 1)
+    }
+
+    /// Stores the head as seen for whichever of these owners still own their generation.
+    pub(super) fn refresh_head(
+        &mut self,
+        owned: &[(Generation, OwnerToken)],
+        lineage: &Arc<Lineage>,
+        head: HeadSeen,
+        seen_at: Duration,
+    ) -> Result<(), Error> {
+        self.transact(|writer| {
+            let lineage = writer.lineage(lineage)?;
+            let mut statement = writer.connection.prepare_cached(
+                "UPDATE diptych_checkpoints SET lineage = ?1, head = ?2, head_seen_at = ?3, clock = ?4 \
+                 WHERE generation = ?5 AND owner = ?6",
+            )?;
+            for (generation, owner) in owned {
+                statement.execute((
+                    lineage,
+                    head.position.map(number),
+                    micros(seen_at),
+                    writer.clock,
+                    generation.0.cast_signed(),
+                    owner.0.cast_signed(),
+                ))?;
+            }
+            Ok(Some(()))
+        })?;
+        self.unmoved_pages += 1;
+        Ok(())
+    }
+
+    /// Stores why a generation waits.
+    pub(super) fn hold(
+        &mut self,
+        generation: Generation,
+        owner: OwnerToken,
+        reason: Option<&str>,
+    ) -> Result<CommitOutcome, Error> {
+        let held = self.transact(|writer| {
+            let held = writer
+                .connection
+                .prepare_cached("UPDATE diptych_checkpoints SET held = ?1 WHERE generation = ?2 AND owner = ?3")?
+                .execute((reason, generation.0.cast_signed(), owner.0.cast_signed()))?;
+            Ok((held == 1).then_some(()))
+        })?;
+        Ok(held.map_or(CommitOutcome::Fenced, |()| CommitOutcome::Stored))
+    }
+
+    fn lineage(&mut self, lineage: &Arc<Lineage>) -> rusqlite::Result<i64> {
+        if let Some((known, number)) = &self.lineage
+            && (Arc::ptr_eq(known, lineage) || known == lineage)
+        {
+            return Ok(*number);
+        }
+        let epochs =
+            serde_json::to_string(lineage).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+        self.connection
+            .prepare_cached("INSERT INTO diptych_lineages (epochs) VALUES (?1) ON CONFLICT DO NOTHING")?
+            .execute([&epochs])?;
+        let number = self
+            .connection
+            .prepare_cached("SELECT lineage FROM diptych_lineages WHERE epochs = ?1")?
+            .query_row([&epochs], |row| row.get(0))?;
+        self.lineage = Some((lineage.clone(), number));
+        Ok(number)
+    }
+
+    pub(super) fn table(&mut self, generation: Generation) -> rusqlite::Result<Option<Arc<Table>>> {
+        if let Some(known) = self.tables.get(&generation) {
+            return Ok(Some(known.clone()));
+        }
+        let table = load(&self.connection, generation)?.map(Arc::new);
+        if let Some(table) = &table {
+            self.tables.insert(generation, table.clone());
+        }
+        Ok(table)
+    }
+
+    /// Whether the WAL has grown enough to be worth moving into the file.
+    pub(super) fn wal_is_long(&mut self) -> bool {
+        if self.unmoved_pages < WAL_PAGES {
+            return false;
+        }
+        // Asked now and then only; what cannot be asked now is asked after the next commit.
+        let (pages, moved) = wal_checkpoint(&self.connection, "NOOP").unwrap_or((0, 0));
+        self.unmoved_pages = pages.saturating_sub(moved);
+        let long = self.unmoved_pages >= WAL_PAGES;
+        if long {
+            self.unmoved_pages = 0;
+        }
+        long
+    }
+
+    /// Moves the pages that came in while the others were moved, so that the next commit finds none left and starts the WAL
+    /// over. Only a pause between two commits allows that.
+    pub(super) fn finish_wal(&self) -> rusqlite::Result<()> {
+        let (pages, _) = wal_checkpoint(&self.connection, "PASSIVE")?;
+        if pages < WAL_PAGES_TOO_MANY {
+            return Ok(());
+        }
+        self.connection.busy_timeout(READERS_WAITED_FOR)?;
+        let restarted = wal_checkpoint(&self.connection, "RESTART");
+        self.connection.busy_timeout(WRITERS_WAITED_FOR)?;
+        restarted.map(drop)
+    }
+}
+
+const READERS_WAITED_FOR: Duration = Duration::from_millis(20);
+const WRITERS_WAITED_FOR: Duration = Duration::from_secs(5);
+
+/// Pages in the WAL, and how many of them are in the file as well.
+pub(super) fn wal_checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<(u64, u64)> {
+    connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
+        let pages = |column| row.get(column).map(|pages: i64| u64::try_from(pages).unwrap_or(0));
+        Ok((pages(1)?, pages(2)?))
+    })
+}
+
+/// A generation as it was declared.
+pub(super) fn load(connection: &Connection, generation: Generation) -> rusqlite::Result<Option<Table>> {
+    let definition: Option<String> = connection
+        .prepare_cached("SELECT definition FROM diptych_generations WHERE generation = ?1")?
+        .query_row([generation.0.cast_signed()], |row| row.get(0))
+        .optional()?;
+    let Some(definition) = definition else {
+        return Ok(None);
+    };
+    let read_model = serde_json::from_str(&definition)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error)))?;
+    Ok(Some(Table::new(generation, Arc::new(read_model))))
+}
+
+fn write_rows(connection: &Connection, table: &Table, rows: &[RowWrite]) -> rusqlite::Result<()> {
+    let mut put = connection.prepare_cached(&table.put)?;
+    let mut delete = connection.prepare_cached(&table.delete)?;
+    for row in rows {
+        match &row.change {
+            RowChange::Put { body, index } => {
+                if index.len() != table.read_model.indexes.len() {
+                    return Err(rusqlite::Error::InvalidParameterCount(index.len(), table.read_model.indexes.len()));
+                }
+                put.raw_bind_parameter(1, row.key.tenant.as_str())?;
+                put.raw_bind_parameter(2, &*row.key.key)?;
+                put.raw_bind_parameter(3, body.as_str())?;
+                put.raw_bind_parameter(4, checksum(&row.key, row.position, body.as_bytes(), index))?;
+                put.raw_bind_parameter(5, number(row.position))?;
+                for (place, value) in index.iter().enumerate() {
+                    match value {
+                        IndexValue::Null => put.raw_bind_parameter(6 + place, Null)?,
+                        IndexValue::Integer(number) => put.raw_bind_parameter(6 + place, number)?,
+                        IndexValue::Text(text) => put.raw_bind_parameter(6 + place, text.as_str())?,
+                    }
+                }
+                put.raw_execute()?;
+            }
+            RowChange::Delete => {
+                delete.execute((row.key.tenant.as_str(), &*row.key.key))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn micros(span: Duration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,68 @@
+//! Names, units and help of this box's metrics, and the span of its hops.
+
+use std::sync::Arc;
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    registry::Registry,
+};
+use tracing::Span;
+
+/// The rows of which read model.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct OfReadModel {
+    pub(crate) read_model: Arc<str>,
+}
+
+/// This box's metrics. Clones count into the same ones.
+#[derive(Clone, Debug)]
+pub(crate) struct Telemetry {
+    pub(crate) commit_duration: Histogram,
+    pub(crate) rows_written: Family<OfReadModel, Counter>,
+    pub(crate) fenced: Counter,
+}
+
+/// From 20 µs on, doubling, up to 0.6 s.
+fn commit_duration() -> Histogram {
+    Histogram::new(prometheus_client::metrics::histogram::exponential_buckets(0.000_02, 2.0, 16))
+}
+
+impl Telemetry {
+    pub(crate) fn new() -> Self {
+        Self { commit_duration: commit_duration(), rows_written: Family::default(), fenced: Counter::default() }
+    }
+
+    /// Under the names that operators see: `_total` is added to counters when they are shown.
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "diptych_query_database_commit_duration_seconds",
+            "Time for storing rows and their checkpoint",
+            self.commit_duration.clone(),
+        );
+        registry.register("diptych_query_database_rows_written", "Rows put or deleted", self.rows_written.clone());
+        registry.register("diptych_query_database_fenced", "Commits refused to a former owner", self.fenced.clone());
+    }
+}
+
+/// The hop from the Event Handler: a commit.
+pub(crate) fn commit_span() -> Span {
+    tracing::debug_span!(
+        target: "diptych::hop",
+        "query-database",
+        "diptych.box" = "query-database",
+        "diptych.hop" = 7,
+        trace_id = tracing::field::Empty
+    )
+}
+
+/// The hop from the Query Service: a read.
+pub(crate) fn read_span() -> Span {
+    tracing::debug_span!(
+        target: "diptych::hop",
+        "query-database",
+        "diptych.box" = "query-database",
+        "diptych.hop" = 9,
+        trace_id = tracing::field::Empty
+    )
+}

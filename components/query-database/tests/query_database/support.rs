@@ -1,0 +1,57 @@
+//! A read model, rows and commits in few words.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use model::{
+    Epoch, EpochId, Field, FieldKind, Hash, Index, IndexKind, IndexValue, Lineage, Position, ReadModel, RowChange,
+    RowKey, RowWrite, Tenant,
+};
+use query_database::{Commit, HeadSeen, Owned, SqliteConfig, SqliteQueryDatabase};
+use runtime::Runtime;
+
+pub(crate) fn open(path: &Path) -> SqliteQueryDatabase {
+    SqliteQueryDatabase::open(path, &Runtime::tokio(), &SqliteConfig::default()).expect("the database opens")
+}
+
+pub(crate) fn sales() -> Arc<ReadModel> {
+    let field = |name: &str, kind| Field { name: name.to_owned(), kind };
+    Arc::new(ReadModel {
+        name: "sales".to_owned(),
+        version: 1,
+        shape: Hash::default(),
+        fields: vec![field("name", FieldKind::Text), field("sold", FieldKind::Integer)],
+        indexes: vec![
+            Index { field: "name".to_owned(), kind: IndexKind::Text },
+            Index { field: "sold".to_owned(), kind: IndexKind::Integer },
+        ],
+        schema: serde_json::json!({}),
+    })
+}
+
+pub(crate) fn position(number: u64) -> Position {
+    Position::new(number).expect("positions count from 1")
+}
+
+pub(crate) fn key(key: &str) -> RowKey {
+    RowKey { tenant: Tenant::default(), key: key.into() }
+}
+
+pub(crate) fn put(at: &str, name: &str, sold: Option<i64>, written: u64) -> RowWrite {
+    let body = serde_json::json!({ "name": name, "sold": sold }).to_string();
+    let sold = sold.map_or(IndexValue::Null, IndexValue::Integer);
+    let index = vec![IndexValue::Text(name.to_owned()), sold];
+    RowWrite { key: key(at), position: position(written), change: RowChange::Put { body, index } }
+}
+
+pub(crate) fn commit(owned: &Owned, from: u64, to: u64, rows: Vec<RowWrite>) -> Commit {
+    Commit {
+        generation: owned.generation,
+        owner: owned.owner,
+        from: Position::new(from),
+        to: position(to),
+        hash: Hash::of(&to.to_le_bytes()),
+        rows,
+        lineage: Arc::new(Lineage(vec![Epoch { id: EpochId(uuid::Uuid::from_u128(1)), first: Position::FIRST }])),
+        head: HeadSeen { position: Position::new(to), age: Duration::ZERO },
+    }
+}
