@@ -1,10 +1,11 @@
 //! A wholesaler's order book.
 //!
 //! [`domain`] decides what becomes of orders, credit notes and adjustments, and folds the read models; [`invoice`] is what
-//! all of these say. [`feed`] turns a file of transaction lines into commands, and makes such files up.
+//! all of these say. [`feed`] turns a file of transaction lines into commands, and makes such files up; [`import`] sends them.
 
 pub mod domain;
 pub mod feed;
+pub mod import;
 pub mod invoice;
 
 use diptych::{Registry, RegistryError};

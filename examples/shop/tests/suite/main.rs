@@ -2,6 +2,7 @@
 
 mod domain;
 mod feed;
+mod import;
 mod made_up_feed;
 mod oracle;
 mod which_feed;

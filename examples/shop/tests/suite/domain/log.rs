@@ -22,7 +22,7 @@ static REGISTRY: LazyLock<Registry> = LazyLock::new(|| shop::registry().expect("
 #[derive(Default)]
 pub(crate) struct Log {
     streams: BTreeMap<(String, String), Stream>,
-    events: Vec<(StreamId, StreamVersion, NewEvent)>,
+    events: Vec<Arc<Recorded>>,
 }
 
 struct Stream {
@@ -56,7 +56,7 @@ impl Log {
         for event in &events {
             let version = StreamVersion::after(stream.version);
             stream.version = Some(version);
-            self.events.push((id.clone(), version, event.clone()));
+            self.events.push(recorded(self.events.len(), stored(&id, version, event)));
         }
         Ok(events.iter().map(|event| event.event_type.to_string()).collect())
     }
@@ -74,18 +74,21 @@ impl Log {
 
     /// The stream of each event, as an aggregate and its id.
     pub(crate) fn stream_ids(&self) -> Vec<String> {
-        self.events.iter().map(|(stream, ..)| stream.to_string()).collect()
+        self.events.iter().map(|event| event.stream.to_string()).collect()
     }
 
     /// The same log with its streams interleaved anew: the next event is always the next one of the stream that `order` names.
     pub(crate) fn interleaved(&self, order: &[String]) -> Log {
-        let mut streams: BTreeMap<String, VecDeque<_>> = BTreeMap::new();
+        let mut streams: BTreeMap<String, VecDeque<StoredEvent>> = BTreeMap::new();
         for event in &self.events {
-            streams.entry(event.0.to_string()).or_default().push_back(event.clone());
+            streams.entry(event.stream.to_string()).or_default().push_back((***event).clone());
         }
-        let next = |stream: &String| streams.get_mut(stream).and_then(VecDeque::pop_front);
-        let events = order.iter().map(next).collect::<Option<_>>().expect("the order names each event once");
-        Log { streams: BTreeMap::new(), events }
+        let mut log = Log::default();
+        for stream in order {
+            let next = streams.get_mut(stream).and_then(VecDeque::pop_front);
+            log.events.push(recorded(log.events.len(), next.expect("the order names each event once")));
+        }
+        log
     }
 
     /// All rows of a read model by their keys, folded in batches of so many events.
@@ -94,9 +97,7 @@ impl Log {
         // Small, so that rows also come back from their stored form.
         let mut folder = projection.folder(64 * 1024);
         let mut stored: BTreeMap<String, String> = BTreeMap::new();
-        let events: Vec<Arc<Recorded>> =
-            (1..).zip(&self.events).map(|(number, event)| Arc::new(recorded(number, event))).collect();
-        for batch in events.chunks(batch_events) {
+        for batch in self.events.chunks(batch_events) {
             for key in folder.plan(batch).expect("keys can be told") {
                 folder.supply(stored.get(&*key.key).map(String::as_str)).expect("a stored row can be read");
             }
@@ -118,16 +119,16 @@ impl Log {
     }
 }
 
-fn recorded(number: u64, (stream, version, event): &(StreamId, StreamVersion, NewEvent)) -> Recorded {
-    let position = Position::new(number).expect("positions count from 1");
-    let stored = StoredEvent {
-        position,
+/// As the log stores it, but for its position.
+fn stored(stream: &StreamId, version: StreamVersion, event: &NewEvent) -> StoredEvent {
+    StoredEvent {
+        position: Position::FIRST,
         epoch: EpochId(Uuid::nil()),
-        event_id: EventId(Uuid::from_u128(number.into())),
+        event_id: EventId(Uuid::nil()),
         stream: stream.clone(),
-        version: *version,
+        version,
         event_type: event.event_type.clone(),
-        command_id: CommandId(Uuid::from_u128(number.into())),
+        command_id: CommandId(Uuid::nil()),
         command_events: 1,
         payload: event.payload.clone(),
         metadata: Metadata {
@@ -139,6 +140,11 @@ fn recorded(number: u64, (stream, version, event): &(StreamId, StreamVersion, Ne
         },
         recorded_at: Timestamp::UNIX_EPOCH,
         hash: Hash::default(),
-    };
-    REGISTRY.decode(stored).expect("what was just written can be read")
+    }
+}
+
+/// As a projection sees it, after so many events.
+fn recorded(before: usize, event: StoredEvent) -> Arc<Recorded> {
+    let position = Position::FIRST.plus(before as u64);
+    Arc::new(REGISTRY.decode(StoredEvent { position, ..event }).expect("what was just written can be read"))
 }

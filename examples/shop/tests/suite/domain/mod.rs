@@ -1,6 +1,6 @@
 //! What the shop decides and shows, without any box around it.
 
-mod log;
+pub(crate) mod log;
 mod orders;
 mod read_models;
 mod refusals;

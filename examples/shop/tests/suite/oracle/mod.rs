@@ -6,6 +6,8 @@
 mod models;
 mod source;
 
+use serde_json::Value;
+
 pub(crate) use self::{
     models::{Models, models},
     source::{Entry, Kind, Source, read},
@@ -15,6 +17,14 @@ pub(crate) use self::{
 pub(crate) fn pounds(thousandths: i128) -> String {
     let sign = if thousandths < 0 { "-" } else { "" };
     format!("{sign}{}.{:03}", thousandths.unsigned_abs() / 1000, thousandths.unsigned_abs() % 1000)
+}
+
+/// Fails unless the shop's row agrees in every field that the oracle knows: a row may have more.
+pub(crate) fn assert_row(read_model: &str, key: &str, row: Option<&Value>, expected: &Value) {
+    let row = row.unwrap_or_else(|| panic!("{read_model} has no row {key}"));
+    for (field, expected) in expected.as_object().expect("a row is an object") {
+        assert_eq!(row.get(field), Some(expected), "{field} of {key} in {read_model}");
+    }
 }
 
 #[test]

@@ -1,0 +1,135 @@
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs::File,
+    io::{self, BufWriter, Write},
+    path::Path,
+};
+
+use super::answer::Outcome;
+use crate::feed::{Refused, Submission};
+
+/// What became of a feed, as far as it is known.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    outcomes: BTreeMap<Outcome, Count>,
+    refused_lines: BTreeMap<&'static str, u64>,
+    /// Line, invoice if it can be read, and reason, of all that is not in the log by the shop's rules.
+    refused: Vec<(u64, String, String)>,
+    /// A word of the shop for each kind of failure.
+    details: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    invoices: u64,
+    lines: u64,
+}
+
+impl Report {
+    /// A line that became part of no command.
+    pub(super) fn refused(&mut self, refused: &Refused) {
+        *self.refused_lines.entry(refused.reason.code()).or_default() += 1;
+        let invoice = refused.invoice.clone().unwrap_or_default();
+        self.refused.push((refused.line, invoice, refused.reason.code().to_owned()));
+    }
+
+    /// A command's end.
+    pub(super) fn answered(&mut self, submission: &Submission, outcome: Outcome, detail: &str) {
+        if let Outcome::Refused(code) = &outcome {
+            let lines = submission.feed_lines.iter();
+            self.refused.extend(lines.map(|line| (*line, submission.id.clone(), code.clone())));
+        }
+        if let Outcome::Failed(code) = &outcome {
+            self.details.entry(code.clone()).or_insert_with(|| detail.to_owned());
+        }
+        let count = self.outcomes.entry(outcome).or_default();
+        count.invoices += 1;
+        count.lines += submission.feed_lines.len() as u64;
+    }
+
+    /// Commands that neither went in nor were refused by a rule.
+    pub(super) fn failures(&self) -> usize {
+        let failed =
+            |(outcome, count): (&Outcome, &Count)| matches!(outcome, Outcome::Failed(_)).then_some(count.invoices);
+        usize::try_from(self.outcomes.iter().filter_map(failed).sum::<u64>()).unwrap_or(usize::MAX)
+    }
+
+    /// Of each kind of failure one line for people.
+    pub(super) fn failure_details(&self) -> impl Iterator<Item = String> {
+        self.details.iter().map(|(code, detail)| format!("{code}: {detail}"))
+    }
+
+    /// How many commands have been answered.
+    pub(super) fn answers(&self) -> u64 {
+        self.outcomes.values().map(|count| count.invoices).sum()
+    }
+
+    /// The table; `submissions` are all of the feed, answered or not.
+    pub(super) fn table(&self, submissions: &[Submission]) -> String {
+        let all = Count {
+            invoices: submissions.len() as u64,
+            lines: submissions.iter().map(|submission| submission.feed_lines.len() as u64).sum(),
+        };
+        let mut rest = all;
+        let mut table = String::new();
+        row(&mut table, "", "invoices", "lines");
+        for outcome in [Outcome::Accepted, Outcome::AlreadyThere] {
+            let name = if outcome == Outcome::Accepted { "accepted" } else { "already there" };
+            let count = self.outcomes.get(&outcome).copied().unwrap_or_default();
+            counted(&mut table, name, count);
+        }
+        let mut refused_lines = 0;
+        for (reason, lines) in &self.refused_lines {
+            row(&mut table, &format!("refused: {reason}"), "", &grouped(*lines));
+            refused_lines += lines;
+        }
+        for (outcome, count) in &self.outcomes {
+            (rest.invoices, rest.lines) = (rest.invoices - count.invoices, rest.lines - count.lines);
+            match outcome {
+                Outcome::Accepted | Outcome::AlreadyThere => {}
+                Outcome::Refused(code) => counted(&mut table, &format!("refused: {code}"), *count),
+                Outcome::Failed(code) => counted(&mut table, &format!("failed: {code}"), *count),
+            }
+        }
+        if rest.invoices > 0 {
+            counted(&mut table, "not answered", rest);
+        }
+        counted(&mut table, "in the feed", Count { lines: all.lines + refused_lines, ..all });
+        table
+    }
+
+    /// Writes the refused lines as CSV, in the order of the feed.
+    pub(super) fn write_refused(&mut self, path: &Path) -> io::Result<u64> {
+        self.refused.sort();
+        let mut file = csv::Writer::from_writer(BufWriter::new(File::create(path)?));
+        file.write_record(["line", "invoice", "reason"])?;
+        for (line, invoice, reason) in &self.refused {
+            file.write_record([&line.to_string(), invoice, reason])?;
+        }
+        file.into_inner().map_err(csv::IntoInnerError::into_error)?.flush()?;
+        Ok(self.refused.len() as u64)
+    }
+}
+
+fn counted(table: &mut String, name: &str, count: Count) {
+    row(table, name, &grouped(count.invoices), &grouped(count.lines));
+}
+
+fn row(table: &mut String, name: &str, invoices: &str, lines: &str) {
+    // Writing to a text cannot fail.
+    let _ = writeln!(table, "{name:<42} {invoices:>10} {lines:>10}");
+}
+
+/// `1234567` as `1,234,567`.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}

@@ -1,0 +1,190 @@
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use diptych::model::{Hash, encode_part};
+use http::HeaderValue;
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::{task::JoinSet, time::sleep};
+
+use super::{
+    Error,
+    answer::{Outcome, Verdict, judge},
+    front_door::FrontDoor,
+    report::Report,
+};
+use crate::feed::Submission;
+
+/// How long a command is sent again before the import gives up: long enough to start a shop again that was killed.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The same before anybody has answered at all, when the address is probably wrong.
+const PATIENCE_AT_FIRST: Duration = Duration::from_secs(3);
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// Longest pause that a `Retry-After` can ask for.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(5);
+/// After so many failures the rest would fare no better.
+const FAILURES_MAX: usize = 100;
+
+/// What all senders share.
+pub(super) struct Sending {
+    pub(super) door: FrontDoor,
+    pub(super) submissions: Vec<Submission>,
+    pub(super) report: Mutex<Report>,
+    next: AtomicUsize,
+    answered: AtomicBool,
+    stopped: AtomicBool,
+    progress: ProgressBar,
+}
+
+/// A command ready to be sent, as often as need be.
+struct Ready {
+    path: String,
+    key: HeaderValue,
+    body: Bytes,
+}
+
+impl Sending {
+    pub(super) fn new(door: FrontDoor, submissions: Vec<Submission>) -> Self {
+        let progress = ProgressBar::new(submissions.len() as u64);
+        let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} invoices, {per_sec}, {eta} to go");
+        if let Ok(style) = style {
+            progress.set_style(style);
+        }
+        Self {
+            door,
+            submissions,
+            report: Mutex::default(),
+            next: AtomicUsize::new(0),
+            answered: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            progress,
+        }
+    }
+
+    /// Sends no more commands; those under way are waited for.
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    /// What the report says, and may be told.
+    pub(super) fn with_report<T>(&self, use_it: impl FnOnce(&mut Report) -> T) -> T {
+        use_it(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Sends everything, so many commands at a time, and returns the last consistency token of each sender.
+    pub(super) async fn run(self: &Arc<Self>, concurrency: usize) -> Result<Vec<HeaderValue>, Error> {
+        let mut senders = JoinSet::new();
+        for _ in 0..concurrency.min(self.submissions.len()) {
+            senders.spawn(self.clone().send_in_turn());
+        }
+        let (mut tokens, mut failure) = (Vec::new(), None);
+        while let Some(sender) = senders.join_next().await {
+            match sender {
+                Ok(Ok(token)) => tokens.extend(token),
+                Ok(Err(error)) => failure = failure.or(Some(error)),
+                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+            }
+        }
+        self.progress.finish_and_clear();
+        tokens.sort();
+        tokens.dedup();
+        failure.map_or(Ok(tokens), Err)
+    }
+
+    async fn send_in_turn(self: Arc<Self>) -> Result<Option<HeaderValue>, Error> {
+        let mut token = None;
+        while !self.is_stopped() {
+            let index = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(submission) = self.submissions.get(index) else { break };
+            match self.send(submission, index).await {
+                Ok(Some((outcome, detail, newer))) => {
+                    token = newer.or(token);
+                    self.note(submission, outcome, &detail);
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    self.stop();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(token)
+    }
+
+    fn note(&self, submission: &Submission, outcome: Outcome, detail: &str) {
+        let failures = self.with_report(|report| {
+            report.answered(submission, outcome, detail);
+            report.failures()
+        });
+        if failures >= FAILURES_MAX {
+            self.stop();
+        }
+        self.progress.inc(1);
+    }
+
+    /// Sends one command until it is done; `None` when the import was stopped before.
+    async fn send(
+        &self,
+        submission: &Submission,
+        index: usize,
+    ) -> Result<Option<(Outcome, String, Option<HeaderValue>)>, Error> {
+        let ready = Ready::new(submission);
+        let started = Instant::now();
+        let mut pause = PAUSE_MIN;
+        loop {
+            let (reason, after, lost) = match self.door.command(&ready.path, &ready.key, ready.body.clone()).await {
+                Err(lost) => (String::new(), Duration::ZERO, Some(lost)),
+                Ok(answer) => {
+                    self.answered.store(true, Ordering::Relaxed);
+                    match judge(&answer, submission.class.aggregate()) {
+                        Verdict::Done(outcome, detail) => return Ok(Some((outcome, detail, answer.token().cloned()))),
+                        Verdict::Again { reason, after } => (reason, after, None),
+                    }
+                }
+            };
+            if started.elapsed() >= self.patience() {
+                return match lost {
+                    Some(source) => {
+                        let url = self.door.url().to_owned();
+                        Err(Error::Unreachable { url, waited: started.elapsed(), source })
+                    }
+                    None => Ok(Some((Outcome::Failed(reason), "it was sent again for a minute".to_owned(), None))),
+                };
+            }
+            // Spread by their place in the feed, so that not all senders come back at once.
+            let spread = PAUSE_MIN * u32::try_from(index % 8).unwrap_or_default();
+            sleep(after.min(RETRY_AFTER_MAX).max(pause) + spread).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+            if self.is_stopped() {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        if self.answered.load(Ordering::Relaxed) { PATIENCE } else { PATIENCE_AT_FIRST }
+    }
+}
+
+impl Ready {
+    fn new(submission: &Submission) -> Self {
+        let (aggregate, command) = (submission.class.aggregate(), submission.class.command());
+        let path = format!("/commands/{aggregate}/{}/{command}", encode_part(&submission.id));
+        // An invoice has strings for keys and no fractions: there is nothing in it that JSON could not hold.
+        let body = serde_json::to_vec(&submission.body).unwrap_or_default();
+        let digest = Hash::of(&[path.as_bytes(), b"\n", &body].concat());
+        let key = HeaderValue::from_str(&format!("\"shop-import-{digest}\""))
+            .unwrap_or_else(|_| HeaderValue::from_static("\"\""));
+        Self { path, key, body: body.into() }
+    }
+}
