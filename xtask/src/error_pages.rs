@@ -8,7 +8,7 @@ const PAGES: &str = "docs/errors/";
 
 /// Every public error code has a page in `docs/errors`, and every page is that of a code.
 ///
-/// Codes are the kebab-case literals in functions of the two boxes whose names begin with `code`.
+/// Codes are the kebab-case literals in the two boxes' functions whose names begin with `code`, and in `codes! { … }`.
 pub(crate) fn check(files: &[File]) -> Vec<String> {
     let sources = files.iter().filter(|file| SOURCES.iter().any(|folder| file.path.starts_with(folder)));
     let codes: BTreeSet<String> = sources.flat_map(|file| codes(&file.text)).collect();
@@ -39,12 +39,14 @@ fn codes(source: &str) -> Vec<String> {
     found
 }
 
-/// The line that ends a function beginning on `line`, if that is one for codes: rustfmt puts it under its beginning.
+/// The line that ends a block of codes beginning on `line`, if one does: rustfmt puts it under its beginning.
 fn end_of_codes(line: &str) -> Option<String> {
     let code = line.trim_start();
-    let (_, name) = code.split_once("fn ").filter(|(before, _)| !before.contains('/'))?;
     let indent = &line[..line.len() - code.len()];
-    (name.starts_with("code") && line.ends_with('{')).then(|| format!("{indent}}}"))
+    let function =
+        code.split_once("fn ").is_some_and(|(before, name)| !before.contains('/') && name.starts_with("code"));
+    let begins = code == "codes! {" || function && line.ends_with('{');
+    begins.then(|| format!("{indent}}}"))
 }
 
 fn literals(line: &str) -> impl Iterator<Item = &str> {
@@ -77,6 +79,12 @@ impl Refusal {
     }
 }
 "#;
+
+    #[test]
+    fn codes_are_the_kebab_case_literals_of_their_table() {
+        let table = "const A: &str = \"no-code\";\ncodes! {\n    A: GONE \"not-found\" \"Nothing is here\" false;\n}\n";
+        assert_eq!(codes(table), ["not-found"]);
+    }
 
     #[test]
     fn codes_are_the_kebab_case_literals_of_functions_for_codes() {
