@@ -270,6 +270,18 @@ impl<A: Aggregate> State<A> {
     }
 }
 
+impl NewEvent {
+    /// `event` as the log would hold it. Decisions are written by [`Instance::execute`]; this is for tests and tools.
+    ///
+    /// # Errors
+    /// What is wrong with the aggregate's declaration, or with the event's JSON.
+    pub fn of<A: Aggregate>(event: &A::Event) -> Result<Self, String> {
+        let typed = Typed::<A>::new().map_err(|error| error.to_string())?;
+        let state = State { names: typed.shared, state: A::default() };
+        state.write(event).map_err(|rejection| format!("{rejection:?}"))
+    }
+}
+
 impl<A: Aggregate> Instance for State<A> {
     fn execute(&mut self, command: &str, fields: &[u8], context: &Context) -> Result<Vec<NewEvent>, Rejection> {
         let command = self.read(command, fields)?;
