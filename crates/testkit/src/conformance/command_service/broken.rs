@@ -1,0 +1,1 @@
+//! Services that break one promise each.

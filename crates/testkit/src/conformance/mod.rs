@@ -1,0 +1,4 @@
+//! One suite for each contract of a box. Every implementation passes it, and every suite comes with implementations that are
+//! broken on purpose, each of which fails the one test that is about it.
+
+pub mod command_service;
