@@ -1,11 +1,27 @@
 //! Command Service: decodes, decides, appends, relays.
 //!
-//! The API Gateway sends a [`CommandRequest`] to [`CommandService::execute`] and gets a [`CommandOutcome`].
+//! The API Gateway sends a [`CommandRequest`] to [`CommandService::execute`] and gets a [`CommandOutcome`]. [`Executor`] is the
+//! implementation in memory.
 
-mod contract;
+mod complete; // from the store's outcome to an answer
+mod config;
+mod contract; // the request, the outcome, and what every implementation must promise
+mod decide; // from a command to an append
+mod executor; // the front door: looks at a request and finds its shard
+mod gate; // how many commands are under way
+mod job; // one command on its way
+mod load; // from the log into memory
+mod refusal; // a refusal as it is stored
+mod replay; // the stored outcome of a command, told again
+mod shard; // one task: decides the commands of its streams in order
+mod streams; // the states in memory
+mod telemetry;
 
-pub use self::contract::{
-    AcceptedEvent, CommandOutcome, CommandRequest, CommandService, Precondition, UnavailableReason,
+pub use self::{
+    config::Config,
+    contract::{AcceptedEvent, CommandOutcome, CommandRequest, CommandService, Precondition, UnavailableReason},
+    executor::Executor,
+    telemetry::Metrics,
 };
 /// Part of a [`CommandRequest`]: whoever makes one need not know the database.
 pub use command_database::Idempotency;

@@ -1,0 +1,4 @@
+//! The Command Service over the real log.
+
+mod conformance;
+mod support;
