@@ -1,7 +1,7 @@
 //! Command Service: decodes, decides, appends, relays.
 //!
 //! The API Gateway sends a [`CommandRequest`] to [`CommandService::execute`] and gets a [`CommandOutcome`]. [`Executor`] is the
-//! implementation in memory.
+//! implementation in memory; [`Relay`] carries what it committed to the Message Queue.
 
 mod complete; // from the store's outcome to an answer
 mod config;
@@ -12,6 +12,7 @@ mod gate; // how many commands are under way
 mod job; // one command on its way
 mod load; // from the log into memory
 mod refusal; // a refusal as it is stored
+mod relay; // from the log to the queue
 mod replay; // the stored outcome of a command, told again
 mod shard; // one task: decides the commands of its streams in order
 mod streams; // the states in memory
@@ -21,6 +22,7 @@ pub use self::{
     config::Config,
     contract::{AcceptedEvent, CommandOutcome, CommandRequest, CommandService, Precondition, UnavailableReason},
     executor::Executor,
+    relay::{Relay, RelayConfig},
     telemetry::Metrics,
 };
 /// Part of a [`CommandRequest`]: whoever makes one need not know the database.

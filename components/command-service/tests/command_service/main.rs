@@ -1,4 +1,5 @@
 //! The Command Service over the real log.
 
 mod conformance;
+mod relay;
 mod support;
