@@ -7,7 +7,6 @@ use tokio::time::sleep;
 use super::{
     Error,
     answer::{Outcome, Verdict, judge},
-    front_door::FrontDoor,
     sending::Sending,
 };
 use crate::feed::{Class, Submission};
@@ -16,20 +15,19 @@ use crate::feed::{Class, Submission};
 const PATIENCE: Duration = Duration::from_secs(600);
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Returns once all read models show what the answers with these tokens were about.
+/// Whether all read models show what the answers with these tokens were about; not so only when the import was stopped.
 ///
 /// Nobody but the shop can tell which token is the greatest, so each is asked for; all but the first few are there already.
-pub(super) async fn wait(sending: &Sending, tokens: &[HeaderValue]) -> Result<(), Error> {
+pub(super) async fn wait(sending: &Sending, tokens: &[HeaderValue]) -> Result<bool, Error> {
     for (read_model, key) in rows(&sending.submissions) {
         let path = format!("/queries/{read_model}/{}", encode_part(&key));
         for token in tokens {
-            if sending.is_stopped() {
-                return Ok(());
+            if !reached(sending, read_model, &path, token).await? {
+                return Ok(false);
             }
-            reached(&sending.door, read_model, &path, token).await?;
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// A row of each read model. Whether there is one does not matter: the answer that there is none waits for the token too.
@@ -47,20 +45,20 @@ fn rows(submissions: &[Submission]) -> [(&'static str, String); 5] {
     ]
 }
 
-async fn reached(door: &FrontDoor, read_model: &'static str, path: &str, token: &HeaderValue) -> Result<(), Error> {
+async fn reached(sending: &Sending, read_model: &'static str, path: &str, token: &HeaderValue) -> Result<bool, Error> {
     let started = Instant::now();
-    loop {
-        let found = match door.query(path, token).await {
-            Ok(answer) if answer.status == StatusCode::OK || answer.status == StatusCode::NOT_FOUND => return Ok(()),
+    while !sending.is_stopped() {
+        let found = match sending.door.query(path, token).await {
+            Ok(answer) if answer.status == StatusCode::OK || answer.status == StatusCode::NOT_FOUND => return Ok(true),
             Ok(answer) => match judge(&answer, read_model) {
                 Verdict::Again { reason, .. } => reason,
                 Verdict::Done(Outcome::Refused(code) | Outcome::Failed(code), detail) => {
                     return Err(Error::Behind { read_model, found: format!("{code}, {detail}") });
                 }
-                Verdict::Done(..) => return Ok(()),
+                Verdict::Done(..) => return Ok(true),
             },
             Err(lost) if started.elapsed() >= PATIENCE => {
-                return Err(Error::Unreachable { url: door.url().to_owned(), waited: PATIENCE, source: lost });
+                return Err(Error::Unreachable { url: sending.door.url().to_owned(), waited: PATIENCE, source: lost });
             }
             Err(_) => String::new(),
         };
@@ -69,4 +67,5 @@ async fn reached(door: &FrontDoor, read_model: &'static str, path: &str, token: 
         }
         sleep(PAUSE).await;
     }
+    Ok(false)
 }

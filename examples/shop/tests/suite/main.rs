@@ -5,4 +5,5 @@ mod feed;
 mod import;
 mod made_up_feed;
 mod oracle;
+mod stored_shapes;
 mod which_feed;
