@@ -15,7 +15,7 @@ use tokio::{task::JoinSet, time::sleep};
 use super::{
     Error,
     answer::{Outcome, Verdict, judge},
-    front_door::FrontDoor,
+    front_door::{FrontDoor, Lost},
     report::Report,
 };
 use crate::feed::Submission;
@@ -47,6 +47,20 @@ struct Ready {
     path: String,
     key: HeaderValue,
     body: Bytes,
+}
+
+/// A command that needs no more sending.
+struct Done {
+    outcome: Outcome,
+    /// For people.
+    detail: String,
+    token: Option<HeaderValue>,
+}
+
+enum Attempt {
+    Done(Done),
+    Again { reason: String, after: Duration },
+    Lost(Lost),
 }
 
 impl Sending {
@@ -107,9 +121,9 @@ impl Sending {
             let index = self.next.fetch_add(1, Ordering::Relaxed);
             let Some(submission) = self.submissions.get(index) else { break };
             match self.send(submission, index).await {
-                Ok(Some((outcome, detail, newer))) => {
-                    token = newer.or(token);
-                    self.note(submission, outcome, &detail);
+                Ok(Some(done)) => {
+                    token = done.token.or(token);
+                    self.note(submission, done.outcome, &done.detail);
                 }
                 Ok(None) => break,
                 Err(error) => {
@@ -133,41 +147,48 @@ impl Sending {
     }
 
     /// Sends one command until it is done; `None` when the import was stopped before.
-    async fn send(
-        &self,
-        submission: &Submission,
-        index: usize,
-    ) -> Result<Option<(Outcome, String, Option<HeaderValue>)>, Error> {
+    async fn send(&self, submission: &Submission, index: usize) -> Result<Option<Done>, Error> {
         let ready = Ready::new(submission);
         let started = Instant::now();
         let mut pause = PAUSE_MIN;
-        loop {
-            let (reason, after, lost) = match self.door.command(&ready.path, &ready.key, ready.body.clone()).await {
-                Err(lost) => (String::new(), Duration::ZERO, Some(lost)),
-                Ok(answer) => {
-                    self.answered.store(true, Ordering::Relaxed);
-                    match judge(&answer, submission.class.aggregate()) {
-                        Verdict::Done(outcome, detail) => return Ok(Some((outcome, detail, answer.token().cloned()))),
-                        Verdict::Again { reason, after } => (reason, after, None),
-                    }
-                }
+        while !self.is_stopped() {
+            let attempt = self.attempt(&ready, submission.class.aggregate()).await;
+            let after = match &attempt {
+                Attempt::Done(_) => Duration::ZERO,
+                Attempt::Again { after, .. } => (*after).min(RETRY_AFTER_MAX).max(pause),
+                Attempt::Lost(_) => pause,
             };
-            if started.elapsed() >= self.patience() {
-                return match lost {
-                    Some(source) => {
-                        let url = self.door.url().to_owned();
-                        Err(Error::Unreachable { url, waited: started.elapsed(), source })
-                    }
-                    None => Ok(Some((Outcome::Failed(reason), "it was sent again for a minute".to_owned(), None))),
-                };
+            if after.is_zero() || started.elapsed() >= self.patience() {
+                return self.end(attempt, started.elapsed()).map(Some);
             }
             // Spread by their place in the feed, so that not all senders come back at once.
-            let spread = PAUSE_MIN * u32::try_from(index % 8).unwrap_or_default();
-            sleep(after.min(RETRY_AFTER_MAX).max(pause) + spread).await;
+            sleep(after + PAUSE_MIN * u32::try_from(index % 8).unwrap_or_default()).await;
             pause = (pause * 2).min(PAUSE_MAX);
-            if self.is_stopped() {
-                return Ok(None);
+        }
+        Ok(None)
+    }
+
+    async fn attempt(&self, ready: &Ready, aggregate: &str) -> Attempt {
+        let answer = match self.door.command(&ready.path, &ready.key, ready.body.clone()).await {
+            Ok(answer) => answer,
+            Err(lost) => return Attempt::Lost(lost),
+        };
+        self.answered.store(true, Ordering::Relaxed);
+        match judge(&answer, aggregate) {
+            Verdict::Done(outcome, detail) => Attempt::Done(Done { outcome, detail, token: answer.token().cloned() }),
+            Verdict::Again { reason, after } => Attempt::Again { reason, after },
+        }
+    }
+
+    /// What becomes of a command that is sent no more.
+    fn end(&self, last: Attempt, waited: Duration) -> Result<Done, Error> {
+        match last {
+            Attempt::Done(done) => Ok(done),
+            Attempt::Again { reason, .. } => {
+                let detail = format!("the shop asked to send it again for {waited:.0?}");
+                Ok(Done { outcome: Outcome::Failed(reason), detail, token: None })
             }
+            Attempt::Lost(source) => Err(Error::Unreachable { url: self.door.url().to_owned(), waited, source }),
         }
     }
 
