@@ -45,9 +45,11 @@ impl Lineage {
         let Some(index) = self.0.iter().position(|epoch| epoch.id == token.epoch) else {
             return Verdict::UnknownEpoch;
         };
-        match self.0.get(index + 1) {
-            Some(next) if next.first <= token.position => Verdict::BeyondFork,
-            _ => Verdict::Reach(token.position),
+        // Any later epoch, not only the next one: a second restore may go back further than the first did.
+        if self.0[index + 1..].iter().any(|later| later.first <= token.position) {
+            Verdict::BeyondFork
+        } else {
+            Verdict::Reach(token.position)
         }
     }
 }
