@@ -1,8 +1,10 @@
 //! Enums whose variant name travels apart from their content: a command's name is in the path, an event's in a column.
 
+use std::collections::BTreeMap;
+
 use serde::{
-    Deserialize, Serialize, Serializer,
-    de::{self, DeserializeOwned, DeserializeSeed, EnumAccess, IntoDeserializer, VariantAccess, Visitor},
+    Serialize, Serializer,
+    de::{self, DeserializeOwned, DeserializeSeed, EnumAccess, IgnoredAny, IntoDeserializer, VariantAccess, Visitor},
     forward_to_deserialize_any,
     ser::{self, Impossible, SerializeStruct},
 };
@@ -187,18 +189,24 @@ impl<'de> EnumAccess<'de> for Decoder<'de, '_> {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Nothing {}
+/// `content` as that of a variant with named fields: an object, or nothing where all fields may be absent.
+///
+/// serde would take an array as well, and read the fields from it by their order.
+fn object(content: &[u8]) -> Result<&[u8], Error> {
+    match content.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        None => Ok(b"{}"),
+        Some(b'[') => Err(de::Error::custom("invalid type: sequence, expected an object with the fields")),
+        Some(_) => Ok(content),
+    }
+}
 
 impl<'de> VariantAccess<'de> for Decoder<'de, '_> {
     type Error = Error;
 
     fn unit_variant(self) -> Result<(), Error> {
-        if self.content.is_empty() {
-            return Ok(());
-        }
-        serde_json::from_slice::<Nothing>(self.content).map(|Nothing {}| ())
+        let fields: BTreeMap<String, IgnoredAny> = serde_json::from_slice(object(self.content)?)?;
+        fields.keys().for_each(|name| (self.unknown)(format!("/{}", escaped(name))));
+        Ok(())
     }
 
     fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Error> {
@@ -214,7 +222,7 @@ impl<'de> VariantAccess<'de> for Decoder<'de, '_> {
     }
 
     fn struct_variant<V: Visitor<'de>>(self, fields: &'static [&'static str], visitor: V) -> Result<V::Value, Error> {
-        let mut json = serde_json::Deserializer::from_slice(self.content);
+        let mut json = serde_json::Deserializer::from_slice(object(self.content)?);
         let mut ignored = |path: serde_ignored::Path<'_>| (self.unknown)(pointer(&path));
         let reader = serde_ignored::Deserializer::new(&mut json, &mut ignored);
         let value = de::Deserializer::deserialize_struct(reader, "", fields, visitor)?;
@@ -223,13 +231,18 @@ impl<'de> VariantAccess<'de> for Decoder<'de, '_> {
     }
 }
 
+/// One name as a JSON Pointer spells it.
+fn escaped(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
 /// JSON Pointer (RFC 6901) of a place in the content.
 fn pointer(path: &serde_ignored::Path<'_>) -> String {
     use serde_ignored::Path;
     match path {
         Path::Root => String::new(),
         Path::Seq { parent, index } => format!("{}/{index}", pointer(parent)),
-        Path::Map { parent, key } => format!("{}/{}", pointer(parent), key.replace('~', "~0").replace('/', "~1")),
+        Path::Map { parent, key } => format!("{}/{}", pointer(parent), escaped(key)),
         Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => pointer(parent),
     }
 }
@@ -249,7 +262,7 @@ fn place(path: &serde_path_to_error::Path) -> String {
     path.iter()
         .filter_map(|segment| match segment {
             Segment::Seq { index } => Some(format!("/{index}")),
-            Segment::Map { key } => Some(format!("/{}", key.replace('~', "~0").replace('/', "~1"))),
+            Segment::Map { key } => Some(format!("/{}", escaped(key))),
             Segment::Enum { .. } | Segment::Unknown => None,
         })
         .collect()
@@ -319,7 +332,7 @@ impl<'de> VariantAccess<'de> for Tracked<'de, '_, '_> {
     }
 
     fn struct_variant<V: Visitor<'de>>(self, fields: &'static [&'static str], visitor: V) -> Result<V::Value, Error> {
-        let mut json = serde_json::Deserializer::from_slice(self.decoder.content);
+        let mut json = serde_json::Deserializer::from_slice(object(self.decoder.content)?);
         let reader = serde_path_to_error::Deserializer::new(&mut json, self.track);
         de::Deserializer::deserialize_struct(reader, "", fields, visitor)
     }
