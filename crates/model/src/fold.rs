@@ -259,7 +259,11 @@ impl<P: Projection> Folder for TypedFolder<P> {
     }
 
     fn supply(&mut self, row: Option<&str>) -> Result<(), FoldFailure> {
-        let (Some(index), Some(body)) = (self.wanted.next(), row) else {
+        let Some(&index) = self.wanted.as_slice().first() else {
+            return Ok(());
+        };
+        let Some(body) = row else {
+            self.wanted.next();
             return Ok(());
         };
         let slot = &mut self.slots[index];
@@ -270,10 +274,16 @@ impl<P: Projection> Folder for TypedFolder<P> {
         });
         slot.row = Some(parsed?);
         slot.bytes = body.len();
+        self.wanted.next();
         Ok(())
     }
 
     fn fold(&mut self, events: &[Arc<Recorded>]) -> Result<Vec<RowWrite>, FoldFailure> {
+        if let Some(slot) = self.wanted.as_slice().first().map(|index| &self.slots[*index]) {
+            // Folding on would make a new row of one that exists.
+            let reason = "its stored row was not supplied".to_owned();
+            return Err(FoldFailure { position: slot.first, key: Some(slot.key.clone()), reason });
+        }
         for touch in &self.touches {
             let event = &events[touch.event];
             let slot = &mut self.slots[touch.slot];
