@@ -150,29 +150,34 @@ impl<const SCALE: u32> JsonSchema for Money<SCALE> {
     }
 }
 
+/// The operators' answer to an amount that does not fit: the decimals below would be rounded away without a word.
+fn within_digits<T>(amount: Option<T>) -> T {
+    amount.expect("an amount of money has at most 96 bits of digits")
+}
+
 impl<const SCALE: u32> Add for Money<SCALE> {
     type Output = Self;
     fn add(self, other: Self) -> Self {
-        Self(self.0 + other.0)
+        within_digits(self.checked_add(other))
     }
 }
 
 impl<const SCALE: u32> AddAssign for Money<SCALE> {
     fn add_assign(&mut self, other: Self) {
-        self.0 += other.0;
+        *self = *self + other;
     }
 }
 
 impl<const SCALE: u32> Sub for Money<SCALE> {
     type Output = Self;
     fn sub(self, other: Self) -> Self {
-        Self(self.0 - other.0)
+        within_digits(self.checked_sub(other))
     }
 }
 
 impl<const SCALE: u32> SubAssign for Money<SCALE> {
     fn sub_assign(&mut self, other: Self) {
-        self.0 -= other.0;
+        *self = *self - other;
     }
 }
 
@@ -186,7 +191,7 @@ impl<const SCALE: u32> Neg for Money<SCALE> {
 impl<const SCALE: u32> Mul<i64> for Money<SCALE> {
     type Output = Self;
     fn mul(self, count: i64) -> Self {
-        Self(self.0 * Decimal::from(count))
+        within_digits(self.checked_mul(count))
     }
 }
 
