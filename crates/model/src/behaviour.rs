@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::{
     Aggregate, Context, EventType, Hash, NewEvent, Refusal, RegistryError,
-    aggregate::Upcast,
+    aggregate::{EventTypes, Upcast},
     registry::{DecodeError, checked_name},
     shape::shape,
     variant,
@@ -139,6 +139,7 @@ impl<A: Aggregate> Typed<A> {
         if let Some((variant, ..)) = types.written.iter().find(|(variant, ..)| !events.contains(variant)) {
             return Err(RegistryError::NoSuchEvent { aggregate: aggregate.to_owned(), variant: (*variant).to_owned() });
         }
+        check_event_types(aggregate, &types)?;
         let written = types
             .written
             .iter()
@@ -148,6 +149,38 @@ impl<A: Aggregate> Typed<A> {
         let shared = Arc::new(Names { commands, variants, written, upcasts: types.upcasts });
         Ok(Self { shared, types: PhantomData })
     }
+}
+
+/// Each variant and each stored name occurs once, and upcasts lead step by step to what is written now.
+fn check_event_types(aggregate: &str, types: &EventTypes) -> Result<(), RegistryError> {
+    for (index, &(variant, name, version)) in types.written.iter().enumerate() {
+        if types.written[..index].iter().any(|(other, stored, _)| *other == variant || *stored == name) {
+            let event_type = EventType { name: name.into(), version };
+            return Err(RegistryError::EventTypeTwice { event_type: event_type.to_string() });
+        }
+    }
+    for (index, &(name, version, _)) in types.upcasts.iter().enumerate() {
+        let bad = |reason| RegistryError::BadUpcast {
+            aggregate: aggregate.to_owned(),
+            event_type: EventType { name: name.into(), version }.to_string(),
+            reason,
+        };
+        let is_there = |from: u32| types.upcasts.iter().any(|(other, step, _)| *other == name && *step == from);
+        match types.written.iter().find(|(_, stored, _)| *stored == name) {
+            None => return Err(bad("no event has that stored name")),
+            Some((.., now)) if *now <= version => {
+                return Err(bad("that version is not older than the one written now"));
+            }
+            Some((.., now)) if !(version..*now).all(is_there) => {
+                return Err(bad("a version between it and the present one has none"));
+            }
+            Some(_) => {}
+        }
+        if types.upcasts[..index].iter().any(|(other, step, _)| *other == name && *step == version) {
+            return Err(bad("there are two of them"));
+        }
+    }
+    Ok(())
 }
 
 /// `PlaceOrder` → `place_order`; what is snake case stays.
@@ -227,7 +260,7 @@ impl Names {
         while version != written.event_type.version {
             let step = self.upcasts.iter().find(|(name, from, _)| **name == *event_type.name && *from == version);
             let (_, _, upcast) = step.ok_or_else(unknown)?;
-            value = upcast(value);
+            value = guarded(|| upcast(value)).map_err(|message| DecodeError::Panicked { message })?;
             version += 1;
         }
         variant::decode(written.variant, value.to_string().as_bytes(), &mut |_| ()).map_err(unreadable)

@@ -58,6 +58,16 @@ pub enum RegistryError {
         /// The stored name and version.
         event_type: String,
     },
+    /// An upcast that never runs, or that leads nowhere.
+    #[error("aggregate {aggregate} has an upcast from {event_type}, but {reason}: correct `events()`")]
+    BadUpcast {
+        /// The aggregate.
+        aggregate: String,
+        /// What it reads.
+        event_type: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// An index on a field that rows do not have, or whose name is taken by the interface.
     #[error("read model {read_model} cannot have an index on {field:?}: {reason}")]
     BadIndex {
@@ -121,7 +131,7 @@ impl Registry {
     pub fn aggregate<A: Aggregate>(mut self) -> Result<Self, RegistryError> {
         let aggregate = TypedAggregate::<A>::new()?;
         for event_type in aggregate.event_types() {
-            if self.event_types().any(|known| known == event_type) {
+            if self.event_types().any(|known| known.name == event_type.name) {
                 return Err(RegistryError::EventTypeTwice { event_type: event_type.to_string() });
             }
         }
@@ -139,7 +149,7 @@ impl Registry {
         checked_name(P::NAME)?;
         let projection = TypedProjection::<P>::new();
         let read_model = projection.read_model();
-        for index in &read_model.indexes {
+        for (place, index) in read_model.indexes.iter().enumerate() {
             let bad =
                 |reason| RegistryError::BadIndex { read_model: P::NAME.to_owned(), field: index.field.clone(), reason };
             if RESERVED.contains(&index.field.as_str()) {
@@ -147,6 +157,9 @@ impl Registry {
             }
             if !read_model.fields.iter().any(|field| field.name == index.field) {
                 return Err(bad("its rows have no such field"));
+            }
+            if read_model.indexes[..place].iter().any(|earlier| earlier.field == index.field) {
+                return Err(bad("it has one already"));
             }
             checked_name(&index.field)?;
         }
