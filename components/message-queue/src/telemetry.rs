@@ -16,30 +16,28 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Metrics that `registry` shows.
-    pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
+    /// Makes `registry` show them.
+    pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "diptych_message_queue_pending_messages",
             "Messages that the slowest reader which keeps up has yet to take",
-            metrics.pending.clone(),
+            self.pending.clone(),
         );
         registry.register(
             "diptych_message_queue_consumer_resets",
             "Readers that were overrun, or whose queue ended, and had to start again",
-            metrics.consumer_resets.clone(),
+            self.consumer_resets.clone(),
         );
         registry.register(
             "diptych_message_queue_publish_failures",
             "Batches that the queue did not acknowledge",
-            metrics.publish_failures.clone(),
+            self.publish_failures.clone(),
         );
         registry.register(
             "diptych_message_queue_stream_replicas",
             "Copies of the stream; the queue in process has one, in memory",
-            metrics.replicas.clone(),
+            self.replicas.clone(),
         );
-        metrics
     }
 }
 
