@@ -1,0 +1,457 @@
+//! The apply loop of one projection: what follows on its checkpoint is folded, and rows and checkpoint change together.
+
+use std::{pin::pin, sync::Arc};
+
+use model::{FoldFailure, Folder, Position, ProjectionType, ReadModel, Recorded};
+use query_database::{Commit, CommitOutcome, Generation, Owned};
+use tracing::{Instrument, Span, error, info, warn};
+
+use crate::{
+    backoff::{Backoff, jitter},
+    direct::{ReadError, ReadReason},
+    entry::{Entry, Source, chain_of},
+    feed::holds,
+    inbox::Take,
+    pace::Pace,
+    process::Process,
+    status::Slot,
+    telemetry,
+};
+
+pub(crate) struct ApplyLoop {
+    process: Arc<Process>,
+    slot: usize,
+    read_model: Arc<ReadModel>,
+    folder: Box<dyn Folder>,
+    owned: Owned,
+    /// The checkpoint that the serving generation had when it was last looked at.
+    serving_at: Option<Position>,
+    /// Entries read from the log and not yet applied.
+    backlog: std::vec::IntoIter<Entry>,
+    /// Why the log is read, should that be needed; [`ReadReason::CatchUp`] once the generation came close to the end.
+    reading: ReadReason,
+    pace: Pace,
+    reviewed: u64,
+    backoff: Backoff,
+    failed: Option<(Position, u32)>,
+    held: Option<Arc<str>>,
+}
+
+/// Why a batch was not applied.
+enum Trouble {
+    /// An event cannot be folded.
+    Fold(FoldFailure),
+    /// The database failed.
+    Rows(query_database::Error),
+    /// Somebody else owns the generation.
+    Fenced,
+}
+
+impl From<FoldFailure> for Trouble {
+    fn from(failure: FoldFailure) -> Self {
+        Self::Fold(failure)
+    }
+}
+
+impl ApplyLoop {
+    /// Takes the projection over, however long that takes; `None` when the process is to end first.
+    pub(crate) async fn begin(
+        process: Arc<Process>,
+        slot: usize,
+        projection: &Arc<dyn ProjectionType>,
+    ) -> Option<Self> {
+        let read_model = Arc::new(projection.read_model().clone());
+        let folder = projection.folder(process.config.row_cache_bytes_max);
+        let pace = Pace::new(process.config.fill_commit_target, process.config.batch_events_max);
+        let nobody = Owned {
+            generation: Generation(0),
+            owner: query_database::OwnerToken(0),
+            position: None,
+            hash: model::Hash::default(),
+            serving: false,
+        };
+        let mut apply = Self {
+            process,
+            slot,
+            read_model,
+            folder,
+            owned: nobody,
+            serving_at: None,
+            backlog: Vec::new().into_iter(),
+            reading: ReadReason::CatchUp,
+            pace,
+            reviewed: 0,
+            backoff: Backoff::new(),
+            failed: None,
+            held: None,
+        };
+        apply.take_over().await.then_some(apply)
+    }
+
+    pub(crate) fn owned(&self) -> &Owned {
+        &self.owned
+    }
+
+    /// Whether it is filled from the log rather than kept up with it.
+    pub(crate) fn is_filled(&self) -> bool {
+        self.reading == ReadReason::Rebuild
+    }
+
+    /// Runs until the process ends. A commit that was begun is finished first.
+    pub(crate) async fn run(mut self) {
+        while !self.process.shutdown.is_requested() {
+            let Some(entries) = self.next().await else { continue };
+            self.apply(entries).await;
+        }
+    }
+
+    /// What follows on the checkpoint; `None` where there is something else to do first.
+    async fn next(&mut self) -> Option<Vec<Entry>> {
+        if self.backlog.len() > 0 {
+            return Some(self.backlog.by_ref().take(self.pace.events_max()).collect());
+        }
+        let process = self.process.clone();
+        let mut changed = pin!(process.inbox.changed());
+        changed.as_mut().enable();
+        match process.inbox.take(self.owned.position, self.pace.events_max(), self.reviewed) {
+            Take::Entries(entries) => Some(entries),
+            Take::Behind => {
+                self.read_log().await;
+                None
+            }
+            Take::Review(number) => {
+                self.reviewed = number;
+                self.backlog = Vec::new().into_iter();
+                self.compare_with_log().await;
+                None
+            }
+            Take::Nothing => {
+                self.level().await;
+                tokio::select! {
+                    biased;
+                    () = process.shutdown.requested() => {}
+                    () = changed => {}
+                }
+                None
+            }
+        }
+    }
+
+    /// Everything that was received is applied.
+    async fn level(&mut self) {
+        self.reading = ReadReason::CatchUp;
+        self.pace.level();
+        if !self.owned.serving && self.owned.position >= self.serving_at {
+            self.try_to_serve().await;
+        }
+    }
+
+    async fn read_log(&mut self) {
+        match self.process.log.read(self.owned.position, self.owned.hash, self.reading).await {
+            Ok(entries) => {
+                self.backoff.reset();
+                self.pace.filling();
+                self.read_ahead(entries.last());
+                self.backlog = entries.into_iter();
+            }
+            Err(error @ ReadError::Fork { .. }) => {
+                error!(projection.name = self.read_model.name, error = %chain_of(&error), "the log does not follow on a checkpoint");
+                self.pause().await;
+                self.compare_with_log().await;
+            }
+            Err(error @ ReadError::Log(_)) => {
+                warn!(projection.name = self.read_model.name, error = %chain_of(&error), "the log cannot be read; trying again");
+                self.pause().await;
+            }
+        }
+    }
+
+    /// Reads and decodes the next part while this one is folded.
+    fn read_ahead(&self, last: Option<&Entry>) {
+        let Some((position, hash)) = last.map(|last| (last.position, last.hash)) else { return };
+        if self.process.inbox.end().is_none_or(|end| position >= end) {
+            return;
+        }
+        let (process, reading) = (self.process.clone(), self.reading);
+        drop(self.process.runtime.spawn("event-handler read-ahead", async move {
+            process.log.prefetch(Some(position), hash, reading).await;
+        }));
+    }
+
+    async fn apply(&mut self, entries: Vec<Entry>) {
+        let Some(first) = entries.first() else { return };
+        // The one rule: position and hash follow on the checkpoint, or nothing is applied.
+        if first.position != Position::after(self.owned.position) || first.previous != self.owned.hash {
+            self.backlog = Vec::new().into_iter();
+            self.compare_with_log().await;
+            return;
+        }
+        if let Err(reason) = &first.event {
+            let failure = FoldFailure { position: first.position, key: None, reason: reason.to_string() };
+            return self.cannot_fold(failure).await;
+        }
+        let entries: Vec<Entry> = entries.into_iter().take_while(|entry| entry.event.is_ok()).collect();
+        let events: Vec<Arc<Recorded>> =
+            entries.iter().filter_map(|entry| entry.event.as_ref().ok()).cloned().collect();
+        let mut count = events.len();
+        loop {
+            let began = self.process.runtime.now();
+            match self.attempt(&events[..count]).await {
+                Ok(()) => {
+                    self.pace.took(count, self.process.runtime.now().saturating_sub(began));
+                    return self.applied(&entries[..count], count < entries.len()).await;
+                }
+                // What comes before the event that cannot be folded is not kept waiting by it.
+                Err(Trouble::Fold(failure)) if failure.position > events[0].position => {
+                    self.folder.rollback();
+                    count = events.iter().take_while(|event| event.position < failure.position).count();
+                }
+                Err(trouble) => return self.stumble(trouble).await,
+            }
+        }
+    }
+
+    /// One transaction: all of `events`, or nothing.
+    async fn attempt(&mut self, events: &[Arc<Recorded>]) -> Result<(), Trouble> {
+        let wanted = self.folder.plan(events)?;
+        if !wanted.is_empty() {
+            let rows = self.process.rows.rows(self.owned.generation, wanted).await.map_err(Trouble::Rows)?;
+            for row in rows {
+                // Rows are stored from text; one that is none does not parse either, and is reported as such.
+                let text = row.as_deref().map(String::from_utf8_lossy);
+                self.folder.supply(text.as_deref())?;
+            }
+        }
+        let rows = self.folder.fold(events)?;
+        let Some(last) = events.last() else { return Ok(()) };
+        let commit = Commit {
+            generation: self.owned.generation,
+            owner: self.owned.owner,
+            from: self.owned.position,
+            to: last.position,
+            hash: last.hash,
+            rows,
+            lineage: self.process.board.lineage(),
+            head: self.process.board.seen.lock().for_commit(Some(last.position), self.process.runtime.now()),
+        };
+        let span = self.hops(events);
+        let stored = span.in_scope(|| self.process.rows.commit(commit)).instrument(span.clone());
+        match stored.await.map_err(Trouble::Rows)? {
+            CommitOutcome::Stored => {
+                self.folder.commit();
+                (self.owned.position, self.owned.hash) = (Some(last.position), last.hash);
+                Ok(())
+            }
+            CommitOutcome::Fenced => Err(Trouble::Fenced),
+        }
+    }
+
+    /// A span for each event when hops are watched; the last one's, in which the commit is made.
+    fn hops(&self, events: &[Arc<Recorded>]) -> Span {
+        if !telemetry::hops_are_watched() {
+            return Span::none();
+        }
+        let mut last = Span::none();
+        for event in events {
+            last = telemetry::hop(event, &self.read_model.name);
+        }
+        last
+    }
+
+    async fn applied(&mut self, entries: &[Entry], cut_short: bool) {
+        if cut_short {
+            // The rest is taken again, from the event that could not be folded on.
+            self.backlog = Vec::new().into_iter();
+        }
+        self.backoff.reset();
+        self.failed = None;
+        let from_queue = entries.iter().filter(|entry| entry.source == Source::Queue).count() as u64;
+        if let Some(last) = entries.last() {
+            let now = self.process.runtime.now();
+            self.board().applied(last.position, from_queue, entries.len() as u64 - from_queue, now);
+        }
+        if self.held.is_some() {
+            self.hold(None).await;
+        }
+        if !self.owned.serving && self.owned.position >= self.serving_at {
+            self.try_to_serve().await;
+        }
+    }
+
+    async fn stumble(&mut self, trouble: Trouble) {
+        self.folder.rollback();
+        self.backlog = Vec::new().into_iter();
+        let projection = &self.read_model.name;
+        match trouble {
+            Trouble::Fold(failure) => self.cannot_fold(failure).await,
+            Trouble::Rows(error @ query_database::Error::Corrupt { .. }) => {
+                let failure =
+                    FoldFailure { position: Position::after(self.owned.position), key: None, reason: chain_of(&error) };
+                self.cannot_fold(failure).await;
+            }
+            Trouble::Rows(error) => {
+                warn!(projection.name = projection, error = %chain_of(&error), "a batch was not stored; trying again");
+                self.pause().await;
+                // Whether it was stored may be unknown: the database is asked, and a late commit finds itself fenced.
+                self.take_over().await;
+            }
+            Trouble::Fenced => {
+                warn!(projection.name = projection, generation = %self.owned.generation, "another owner took over; stepping down");
+                self.board().disowned();
+                let pause = self.process.config.fenced_pause;
+                let pause = pause + jitter(&self.process.runtime, pause);
+                self.process.pause(pause).await;
+                self.take_over().await;
+            }
+        }
+    }
+
+    /// Tries the same event a few times, then holds the projection, and goes on trying now and then. Never skips it.
+    async fn cannot_fold(&mut self, failure: FoldFailure) {
+        let attempts = match self.failed {
+            Some((position, attempts)) if position == failure.position => attempts + 1,
+            _ => 1,
+        };
+        self.failed = Some((failure.position, attempts));
+        if attempts < self.process.config.fold_attempts_max {
+            self.pause().await;
+            return;
+        }
+        let reason = Arc::from(failure.to_string());
+        if self.held.as_ref() != Some(&reason) {
+            self.hold(Some(reason)).await;
+        }
+        let pause = self.process.config.hold_retry;
+        let pause = pause - pause / 10 + jitter(&self.process.runtime, pause / 5);
+        self.process.pause(pause).await;
+    }
+
+    async fn hold(&mut self, reason: Option<Arc<str>>) {
+        let projection = &self.read_model.name;
+        match &reason {
+            Some(reason) => {
+                error!(projection.name = projection, reason = %reason, "projection is held; it is tried again now and then")
+            }
+            None => info!(projection.name = projection, "projection is no longer held"),
+        }
+        let text = reason.as_deref().map(str::to_owned);
+        match self.process.rows.hold(self.owned.generation, self.owned.owner, text).await {
+            Ok(CommitOutcome::Stored) => {
+                self.board().held(reason.clone());
+                self.held = reason;
+            }
+            // The next commit finds out, and this is tried again with it.
+            Ok(CommitOutcome::Fenced) => self.board().held(reason),
+            Err(error) => {
+                self.board().held(reason);
+                warn!(projection.name = projection, error = %chain_of(&error), "that it is held could not be stored");
+            }
+        }
+    }
+
+    async fn try_to_serve(&mut self) {
+        match self.process.rows.switch(self.owned.generation, self.owned.owner).await {
+            Ok(true) => {
+                self.owned.serving = true;
+                self.board().switched();
+                self.board().alarm(None);
+                info!(projection.name = self.read_model.name, generation = %self.owned.generation, "a new generation answers from now on");
+            }
+            Ok(false) => self.look_at_serving().await,
+            Err(error) => {
+                warn!(projection.name = self.read_model.name, error = %chain_of(&error), "the generations could not be switched");
+            }
+        }
+    }
+
+    async fn look_at_serving(&mut self) {
+        if let Ok(generations) = self.process.rows.generations().await {
+            let of_this = |status: &&query_database::GenerationStatus| status.read_model == self.read_model.name;
+            self.serving_at =
+                generations.iter().filter(of_this).find(|status| status.serving).and_then(|status| status.position);
+            let own = generations.iter().find(|status| status.generation == self.owned.generation);
+            self.held = own.and_then(|status| status.held.as_deref()).map(Arc::from);
+            self.board().held(self.held.clone());
+        }
+    }
+
+    /// Takes the generation of this version and shape over, and makes sure that it belongs to this log. `false` when the
+    /// process is to end first.
+    async fn take_over(&mut self) -> bool {
+        loop {
+            match self.process.rows.take(self.read_model.clone()).await {
+                Ok(owned) => {
+                    self.own(owned).await;
+                    return self.compare_with_log().await;
+                }
+                Err(error) => {
+                    warn!(projection.name = self.read_model.name, error = %chain_of(&error), "a read model cannot be taken over; trying again");
+                    if !self.pause().await {
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn own(&mut self, owned: Owned) {
+        self.folder.rollback();
+        self.backlog = Vec::new().into_iter();
+        let empty_log = self.process.board.seen.lock().head.is_none();
+        let filled = !owned.serving || (owned.position.is_none() && !empty_log);
+        self.reading = if filled { ReadReason::Rebuild } else { ReadReason::CatchUp };
+        let metrics = self.process.metrics.of_projection(&self.read_model.name, owned.generation.0);
+        self.board().owned(&owned, metrics);
+        self.owned = owned;
+        self.look_at_serving().await;
+    }
+
+    /// Compares the checkpoint with the log. One that is not of this log cannot be gone on from: rows do not unfold.
+    async fn compare_with_log(&mut self) -> bool {
+        loop {
+            match holds(&self.process, self.owned.position, self.owned.hash).await {
+                Ok(true) => return true,
+                Ok(false) => return self.start_anew().await,
+                Err(error) => {
+                    warn!(projection.name = self.read_model.name, error = %chain_of(&error), "a checkpoint cannot be compared with the log; trying again");
+                }
+            }
+            if !self.pause().await {
+                return false;
+            }
+        }
+    }
+
+    async fn start_anew(&mut self) -> bool {
+        let what = format!(
+            "checkpoint {} of generation {} is not one of this log",
+            Position::count(self.owned.position),
+            self.owned.generation
+        );
+        error!(projection.name = self.read_model.name, alarm = what, "the read model is built anew");
+        loop {
+            match self.process.rows.take_anew(self.read_model.clone()).await {
+                Ok(owned) => {
+                    self.board().alarm(Some(what.into()));
+                    self.own(owned).await;
+                    return true;
+                }
+                Err(error) => {
+                    warn!(projection.name = self.read_model.name, error = %chain_of(&error), "a new generation cannot be made; trying again");
+                    if !self.pause().await {
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn pause(&mut self) -> bool {
+        let pause = self.backoff.pause(&self.process.runtime);
+        self.process.pause(pause).await
+    }
+
+    fn board(&self) -> &Slot {
+        &self.process.board.slots[self.slot]
+    }
+}

@@ -1,0 +1,159 @@
+//! Direct reads of the log, shared by the projections of the process, limited, and counted by reason.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use command_database::{EventStore, ReadLimit};
+use model::{Hash, Position, Registry};
+use parking_lot::Mutex;
+use runtime::Runtime;
+use tokio::sync::Mutex as AsyncMutex;
+
+use crate::{
+    bucket::Bucket,
+    entry::{Entry, Source},
+    telemetry::Metrics,
+};
+
+/// Why the log is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ReadReason {
+    /// A projection was not running, or too slow for what is kept in memory.
+    CatchUp,
+    /// A generation is filled.
+    Rebuild,
+    /// The queue left something out.
+    Hole,
+    /// The queue is out.
+    Outage,
+}
+
+impl ReadReason {
+    pub(crate) const ALL: [Self; 4] = [Self::CatchUp, Self::Rebuild, Self::Hole, Self::Outage];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::CatchUp => "catch-up",
+            Self::Rebuild => "rebuild",
+            Self::Hole => "hole",
+            Self::Outage => "outage",
+        }
+    }
+}
+
+/// Why a read brought nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    #[error("cannot read the log")]
+    Log(#[source] command_database::Error),
+    /// What the log has there does not follow on what the reader has: one of the two is another history.
+    #[error("the event at position {position} does not follow on what was read before it")]
+    Fork { position: Position },
+}
+
+/// Reads what follows on a position. Those who read the same part share one read of it.
+pub(crate) struct LogReader {
+    runtime: Runtime,
+    store: Arc<dyn EventStore>,
+    registry: Registry,
+    bucket: Mutex<Bucket>,
+    chunks: Mutex<VecDeque<Arc<[Entry]>>>,
+    reading: AsyncMutex<()>,
+    metrics: Metrics,
+}
+
+/// Projections that are filled together go through the log at about the same pace: a few chunks bridge the difference.
+const CHUNKS_MAX: usize = 8;
+
+const CHUNK: ReadLimit = ReadLimit { events_max: 2048, bytes_max: 4 * 1024 * 1024 };
+
+impl LogReader {
+    pub(crate) fn new(
+        runtime: Runtime,
+        store: Arc<dyn EventStore>,
+        registry: Registry,
+        reads_per_second_max: u32,
+        metrics: Metrics,
+    ) -> Self {
+        let bucket = Mutex::new(Bucket::new(reads_per_second_max, runtime.now()));
+        Self { runtime, store, registry, bucket, chunks: Mutex::default(), reading: AsyncMutex::default(), metrics }
+    }
+
+    /// What follows on the event at `after`, whose hash is `hash`; empty at the end of the log.
+    pub(crate) async fn read(
+        &self,
+        after: Option<Position>,
+        hash: Hash,
+        reason: ReadReason,
+    ) -> Result<Vec<Entry>, ReadError> {
+        let entries = self.fetch(after, hash, reason).await?;
+        match entries.first() {
+            Some(first) if first.previous != hash => Err(ReadError::Fork { position: first.position }),
+            _ => Ok(entries),
+        }
+    }
+
+    /// Reads ahead of somebody who will want it next.
+    pub(crate) async fn prefetch(&self, after: Option<Position>, hash: Hash, reason: ReadReason) {
+        // Whoever wants it will see the error.
+        let _ = self.fetch(after, hash, reason).await;
+    }
+
+    /// Forgets what was read: the log may be another one.
+    pub(crate) fn forget(&self) {
+        self.chunks.lock().clear();
+    }
+
+    async fn fetch(&self, after: Option<Position>, hash: Hash, reason: ReadReason) -> Result<Vec<Entry>, ReadError> {
+        let wanted = Position::after(after);
+        if let Some(known) = self.known(wanted) {
+            return Ok(known);
+        }
+        // Held through the read: whoever waited for it may find that it read what was wanted.
+        let _reading = self.reading.lock().await;
+        if let Some(known) = self.known(wanted) {
+            return Ok(known);
+        }
+        self.wait_for_a_token().await;
+        self.metrics.direct_read(reason);
+        let events = self.store.read(after, CHUNK).await.map_err(ReadError::Log)?;
+        let mut chunk = Vec::with_capacity(events.len());
+        let mut previous = hash;
+        for event in events {
+            let position = event.position;
+            let entry = Entry::linked(&self.registry, previous, event, Source::Direct);
+            let entry = entry.filter(|entry| entry.position == wanted.plus(chunk.len() as u64));
+            let entry = entry.ok_or(ReadError::Fork { position })?;
+            previous = entry.hash;
+            chunk.push(entry);
+        }
+        // At the end of the log every read brings something new: only what others may want too is kept.
+        if matches!(reason, ReadReason::CatchUp | ReadReason::Rebuild) && !chunk.is_empty() {
+            let mut chunks = self.chunks.lock();
+            if chunks.len() == CHUNKS_MAX {
+                chunks.pop_front();
+            }
+            chunks.push_back(chunk.as_slice().into());
+        }
+        Ok(chunk)
+    }
+
+    fn known(&self, wanted: Position) -> Option<Vec<Entry>> {
+        self.chunks.lock().iter().find_map(|chunk| part_from(chunk, wanted))
+    }
+
+    async fn wait_for_a_token(&self) {
+        loop {
+            let taken = self.bucket.lock().take(self.runtime.now());
+            match taken {
+                Ok(()) => return,
+                Err(wait) => self.runtime.sleep(wait.min(Duration::from_secs(1))).await,
+            }
+        }
+    }
+}
+
+fn part_from(chunk: &[Entry], wanted: Position) -> Option<Vec<Entry>> {
+    let first = chunk.first()?.position;
+    let skipped = usize::try_from(wanted.get().checked_sub(first.get())?).ok()?;
+    chunk.get(skipped..).filter(|part| !part.is_empty()).map(<[Entry]>::to_vec)
+}

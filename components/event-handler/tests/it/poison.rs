@@ -1,0 +1,54 @@
+//! What cannot be folded holds its projection, and is never skipped.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use event_handler::Config;
+use model::Position;
+use query_database::RowReader;
+
+use crate::{
+    domain::{self, ANTIDOTE, Delicate, Ledger},
+    world::{World, eventually, with},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_cannot_be_folded_holds_its_projection_and_no_other() {
+    let world = World::new();
+    let config = Config { hold_retry: Duration::from_millis(200), ..Config::default() };
+    let handler = world.handler(with::<Delicate>(with::<Ledger>(domain::registry())), config);
+    world.write(20).await;
+    world.write_text("poison").await;
+    world.write(20).await;
+    world.expect_exact("ledger").await;
+    eventually("the projection to be held", async || {
+        world.rows.checkpoint("delicate").await.is_ok_and(|checkpoint| checkpoint.held.is_some())
+    })
+    .await;
+    world.expect_prefix("delicate").await;
+    let status = handler.status();
+    let delicate = status.projections.iter().find(|each| each.name == "delicate").expect("it is declared");
+    assert_eq!(
+        delicate.checkpoint,
+        Position::new(20),
+        "what came before the poison is folded, the poison is not skipped"
+    );
+    assert!(delicate.held.as_deref().is_some_and(|reason| reason.contains("this note is poison")), "{delicate:?}");
+    assert_eq!(delicate.lag_events, 21);
+
+    // A restart does not skip it either, and still knows that it is held.
+    handler.stop().await;
+    let config = Config { hold_retry: Duration::from_millis(200), ..Config::default() };
+    let handler = world.handler(with::<Delicate>(with::<Ledger>(domain::registry())), config);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    world.expect_prefix("delicate").await;
+    let held = world.rows.checkpoint("delicate").await.expect("it serves");
+    assert!(held.held.is_some() && held.position == Position::new(20), "{held:?}");
+
+    ANTIDOTE.store(true, Ordering::SeqCst);
+    world.expect_exact("delicate").await;
+    eventually("the projection to be let go", async || {
+        world.rows.checkpoint("delicate").await.is_ok_and(|checkpoint| checkpoint.held.is_none())
+    })
+    .await;
+    handler.stop().await;
+}
