@@ -26,9 +26,11 @@ impl Lag {
     pub(crate) fn behind(&self, checkpoint: &Checkpoint, now: Duration) -> Behind {
         let head = checkpoint.head;
         let events = Position::count(head.position).saturating_sub(Position::count(checkpoint.position));
+        // Not below zero: the head may have been seen before this process began.
         let seen = now.saturating_sub(head.age);
+        let age_min = head.age;
         let Some(head) = head.position.filter(|_| events > 0) else {
-            return Behind { events, age: head.age };
+            return Behind { events, age: age_min };
         };
         let mut missed = self.missed.lock();
         let since = match *missed {
@@ -39,7 +41,7 @@ impl Lag {
         if since == seen {
             *missed = Some((head, seen));
         }
-        Behind { events, age: now.saturating_sub(since) }
+        Behind { events, age: now.saturating_sub(since).max(age_min) }
     }
 }
 
@@ -72,7 +74,8 @@ mod tests {
             (30, 9, 95, 0, 86, 0), // 9 is there: 95 is the next one to wait for
             (32, 20, 99, 0, 79, 2),
             (40, 99, 99, 0, 0, 0),
-            (50, 1, 2, 0, 1, 0), // the log was restored
+            (50, 1, 2, 0, 1, 0),   // the log was restored
+            (51, 2, 3, 90, 1, 90), // seen by another process, before this one began
         ] {
             let behind = lag.behind(&checkpoint(position, head, head_age), Duration::from_secs(now));
             assert_eq!(behind, Behind { events, age: Duration::from_secs(age) }, "at {now}");
