@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use command_service::Config;
 use runtime::Runtime;
-use testkit::conformance::command_service::{Setup, Subject, failures};
+use testkit::conformance::command_service::{Setup, Subject, broken, failures, promises};
 
 use crate::support::service;
 
@@ -39,4 +39,22 @@ async fn it_does_so_without_memory_for_states() {
     let config = Config { cache_bytes_max: 0, ..Config::default() };
     let failures = failures(async |setup| start(setup, config.clone()), &Runtime::tokio()).await;
     assert_eq!(failures, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_broken_service_fails_the_test_of_its_promise_and_no_other() {
+    let runtime = &Runtime::tokio();
+    // At the same time: most of it is waiting for the disk.
+    let all = broken::ALL.iter().map(async |broken| {
+        let failures = failures(async |setup| broken.spoil(start(setup, Config::default())), runtime).await;
+        let failed: Vec<_> = failures.iter().map(|failure| failure.test).collect();
+        assert_eq!(failed, [broken.promise], "{failures:?}");
+    });
+    futures_util::future::join_all(all).await;
+}
+
+#[test]
+fn each_promise_has_its_broken_service() {
+    let broken: Vec<_> = broken::ALL.iter().map(|broken| broken.promise).collect();
+    assert_eq!(promises(), broken);
 }

@@ -74,6 +74,12 @@ pub async fn failures(start: impl AsyncFn(Setup) -> Subject, runtime: &Runtime) 
     failures
 }
 
+/// The names of all tests.
+#[must_use]
+pub fn promises() -> Vec<&'static str> {
+    tests().map(|(test, _)| test).collect()
+}
+
 /// Of everything: small enough to be exceeded in a test.
 const LIMIT: usize = 64;
 
@@ -94,7 +100,7 @@ macro_rules! ensure {
 }
 
 /// Declares the tests of a module: the names of its functions are the promises.
-macro_rules! promises {
+macro_rules! promise_all {
     ($($name:ident),+ $(,)?) => {
         pub(super) const TESTS: &[super::Test] = &[$({
             fn boxed(subject: &Subject) -> futures_util::future::BoxFuture<'_, Checked> {
@@ -105,7 +111,7 @@ macro_rules! promises {
     };
 }
 
-use {ensure, promises};
+use {ensure, promise_all};
 
 impl Subject {
     async fn execute(&self, request: Request) -> CommandOutcome {

@@ -4,9 +4,9 @@ use command_database::ReadLimit;
 use command_service::CommandOutcome;
 use model::{Position, StreamVersion, Tenant, Verdict};
 
-use super::{Checked, Request, Subject, ensure, promises};
+use super::{Checked, Request, Subject, ensure, promise_all};
 
-promises! {
+promise_all! {
     an_accepted_command_is_in_the_log_where_its_answer_says,
     an_event_says_who_asked_for_it_and_why,
     a_command_without_events_is_accepted_and_writes_none,
@@ -100,7 +100,7 @@ async fn a_command_runs_to_its_end_when_nobody_waits_for_it(subject: &Subject) -
     for amount in 1..=10 {
         drop(subject.service.execute(Request::deposit("a", amount).build()));
     }
-    for _ in 0..1000 {
+    for _ in 0..200 {
         if subject.events().await?.len() == 11 {
             return Ok(());
         }

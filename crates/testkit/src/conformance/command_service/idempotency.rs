@@ -2,9 +2,9 @@
 
 use command_service::{CommandOutcome, Precondition};
 
-use super::{Checked, Request, Subject, ensure, promises};
+use super::{Checked, Request, Subject, ensure, promise_all};
 
-promises! {
+promise_all! {
     a_retry_with_its_key_gets_the_same_answer,
     a_retry_gets_the_refusal_it_got_before_even_if_it_would_be_accepted_now,
     a_key_with_another_payload_is_refused,

@@ -2,9 +2,9 @@
 
 use command_service::CommandOutcome;
 
-use super::{Checked, Request, Subject, ensure, promises};
+use super::{Checked, Request, Subject, ensure, promise_all};
 
-promises! {
+promise_all! {
     commands_of_one_aggregate_run_in_the_order_they_were_sent,
     every_decision_sees_all_decisions_before_it,
     a_mistake_in_the_domain_fails_its_own_command_only,

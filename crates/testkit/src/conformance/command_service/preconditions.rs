@@ -3,9 +3,9 @@
 use command_service::{CommandOutcome, Precondition};
 use model::StreamVersion;
 
-use super::{Checked, Request, Subject, ensure, promises};
+use super::{Checked, Request, Subject, ensure, promise_all};
 
-promises! {
+promise_all! {
     a_precondition_is_compared_with_the_streams_version,
     of_many_with_one_version_in_mind_one_wins,
 }

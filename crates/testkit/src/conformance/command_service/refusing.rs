@@ -2,9 +2,9 @@
 
 use command_service::{CommandOutcome, UnavailableReason};
 
-use super::{Checked, LIMIT, Request, Subject, ensure, promises};
+use super::{Checked, LIMIT, Request, Subject, ensure, promise_all};
 
-promises! {
+promise_all! {
     what_is_no_command_is_answered_with_what_would_be_one,
     a_refusal_has_its_code_and_its_reason,
     a_command_with_too_many_events_is_refused_whole,
