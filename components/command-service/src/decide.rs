@@ -41,7 +41,8 @@ impl Shard {
         let context = job.context();
         let span = debug_span!(
             target: "diptych::hop", parent: None, "command-service",
-            diptych.box = "command-service", diptych.hop = 3, trace_id = %format_args!("{:032x}", job.trace().trace_id)
+            diptych.box = "command-service", diptych.hop = 3, trace_id = %format_args!("{:032x}", job.trace().trace_id),
+            command.id = %job.command_id, stream.id = %job.stream
         );
         let fields: &[u8] = if job.request.fields.is_empty() { b"{}" } else { &job.request.fields };
         match span.in_scope(|| instance.execute(&job.request.command, fields, &context)) {

@@ -1,5 +1,10 @@
 //! The Command Service over the real log.
 
 mod conformance;
+mod draining;
+mod failing_log;
+mod faulty;
+mod memory;
+mod racing;
 mod relay;
 mod support;
