@@ -2,4 +2,5 @@
 //! broken on purpose, each of which fails the one test that is about it.
 
 pub mod command_service;
+pub mod query_database;
 pub mod query_service;
