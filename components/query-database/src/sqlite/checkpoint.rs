@@ -18,13 +18,14 @@ pub(super) struct Clock {
 impl Clock {
     /// How long ago it was `seen_at`. Another process's time says nothing here: that counts as seen when we opened.
     fn age(self, now: Duration, clock: i64, seen_at: i64) -> Duration {
-        let seen_at = if clock == self.id { micros(seen_at) } else { self.opened_at };
-        now.saturating_sub(seen_at)
+        let seen_at = if clock == self.id { seen_at } else { micros(self.opened_at) };
+        Duration::from_micros(u64::try_from(micros(now).saturating_sub(seen_at)).unwrap_or(0))
     }
 }
 
-fn micros(number: i64) -> Duration {
-    Duration::from_micros(u64::try_from(number).unwrap_or(0))
+/// Of a point in time of this process. One that lies before the process is negative.
+pub(super) fn micros(span: Duration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// Lineages by their number. Stored ones never change, so that each is parsed once; few are ever in use.

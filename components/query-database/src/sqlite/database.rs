@@ -18,7 +18,7 @@ use rusqlite::Connection;
 use tokio::sync::watch;
 
 use super::{
-    checkpoint::Clock,
+    checkpoint::{Clock, micros},
     file, generations,
     generations::Take,
     lists::Lists,
@@ -45,6 +45,8 @@ pub struct SqliteConfig {
     pub writer_cache_bytes: u64,
     /// Memory for pages, of each reading connection.
     pub reader_cache_bytes: u64,
+    /// The file grows no further: a commit that would need more is refused as on a full disk. `None` for no limit.
+    pub file_bytes_max: Option<u64>,
 }
 
 impl Default for SqliteConfig {
@@ -55,6 +57,7 @@ impl Default for SqliteConfig {
             list_duration_max: Duration::from_secs(5),
             writer_cache_bytes: 64 << 20,
             reader_cache_bytes: 8 << 20,
+            file_bytes_max: None,
         }
     }
 }
@@ -98,7 +101,7 @@ impl SqliteQueryDatabase {
     pub fn open(path: &Path, runtime: &Runtime, config: &SqliteConfig) -> Result<Self, Error> {
         file::prepare(path)?;
         let clock = Clock { id: runtime.random_u64().cast_signed(), opened_at: runtime.now() };
-        let writer = Writer::open(path, config.writer_cache_bytes, clock.id)?;
+        let writer = Writer::open(path, config, clock.id)?;
         let (list_workers, limit) = (config.list_workers, config.list_duration_max);
         let cache_bytes = config.reader_cache_bytes;
         Ok(Self {
@@ -124,6 +127,11 @@ impl SqliteQueryDatabase {
     /// Adds this box's metrics to `registry`.
     pub fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
         self.telemetry.register(registry);
+    }
+
+    /// When the head was seen, in this process's time.
+    fn seen_at(&self, head: HeadSeen) -> i64 {
+        micros(self.runtime.now()).saturating_sub(micros(head.age))
     }
 
     /// Runs `work` on the writer's worker; readers that wait are told afterwards.
@@ -191,7 +199,7 @@ impl RowWriter for SqliteQueryDatabase {
 
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<CommitOutcome, Error>> {
         let (runtime, telemetry, span) = (self.runtime.clone(), self.telemetry.clone(), commit_span());
-        let seen_at = self.runtime.now().saturating_sub(commit.head.age);
+        let seen_at = self.seen_at(commit.head);
         self.write(move |writer| {
             let _entered = span.enter();
             let began = runtime.now();
@@ -212,7 +220,7 @@ impl RowWriter for SqliteQueryDatabase {
         lineage: Arc<Lineage>,
         head: HeadSeen,
     ) -> BoxFuture<'_, Result<(), Error>> {
-        let seen_at = self.runtime.now().saturating_sub(head.age);
+        let seen_at = self.seen_at(head);
         self.write(move |writer| writer.refresh_head(&owned, &lineage, head, seen_at))
     }
 

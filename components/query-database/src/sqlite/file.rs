@@ -112,6 +112,13 @@ pub(super) fn writer(path: &Path, cache_bytes: u64) -> Result<Connection, Error>
     open().map_err(|source| opening(path, source))
 }
 
+/// Lets the file grow no further than `bytes_max`; what it has already stays.
+pub(super) fn limit(connection: &Connection, bytes_max: u64) -> rusqlite::Result<()> {
+    let page_bytes: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+    let pages = bytes_max / page_bytes.unsigned_abs().max(1);
+    connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))
+}
+
 /// A connection that reads only.
 pub(super) fn reader(path: &Path, cache_bytes: u64) -> Result<Connection, Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;

@@ -11,7 +11,7 @@ use model::{IndexValue, Lineage, RowChange, RowWrite};
 use rusqlite::{Connection, OptionalExtension, types::Null};
 
 use super::{
-    file,
+    SqliteConfig, file,
     row::{checksum, number},
     table::Table,
 };
@@ -37,15 +37,12 @@ const WAL_PAGES: u64 = 4_000;
 const WAL_PAGES_TOO_MANY: u64 = 16 * WAL_PAGES;
 
 impl Writer {
-    pub(super) fn open(path: &Path, cache_bytes: u64, clock: i64) -> Result<Self, Error> {
-        Ok(Self {
-            connection: file::writer(path, cache_bytes)?,
-            path: path.to_owned(),
-            tables: BTreeMap::new(),
-            lineage: None,
-            clock,
-            unmoved_pages: 0,
-        })
+    pub(super) fn open(path: &Path, config: &SqliteConfig, clock: i64) -> Result<Self, Error> {
+        let connection = file::writer(path, config.writer_cache_bytes)?;
+        if let Some(bytes_max) = config.file_bytes_max {
+            file::limit(&connection, bytes_max).map_err(|source| file::reading(path, source))?;
+        }
+        Ok(Self { connection, path: path.to_owned(), tables: BTreeMap::new(), lineage: None, clock, unmoved_pages: 0 })
     }
 
     /// Runs `work` in one transaction. Where it returns `None`, or fails, nothing is stored.
@@ -76,7 +73,7 @@ impl Writer {
     }
 
     /// Stores rows and checkpoint, or nothing.
-    pub(super) fn commit(&mut self, commit: &Commit, seen_at: Duration) -> Result<CommitOutcome, Error> {
+    pub(super) fn commit(&mut self, commit: &Commit, seen_at: i64) -> Result<CommitOutcome, Error> {
         let table = self.table(commit.generation).map_err(|source| file::writing(&self.path, source))?;
         let Some(table) = table else {
             return Ok(CommitOutcome::Fenced);
@@ -94,7 +91,7 @@ impl Writer {
     }
 
     /// Moves the checkpoint on, if the owner and the old checkpoint are still the same.
-    fn advance(&mut self, commit: &Commit, seen_at: Duration) -> rusqlite::Result<bool> {
+    fn advance(&mut self, commit: &Commit, seen_at: i64) -> rusqlite::Result<bool> {
         let lineage = self.lineage(&commit.lineage)?;
         let advanced = self
             .connection
@@ -107,7 +104,7 @@ impl Writer {
                 commit.hash.0,
                 lineage,
                 commit.head.position.map(number),
-                micros(seen_at),
+                seen_at,
                 self.clock,
                 commit.generation.0.cast_signed(),
                 commit.owner.0.cast_signed(),
@@ -122,7 +119,7 @@ impl Writer {
         owned: &[(Generation, OwnerToken)],
         lineage: &Arc<Lineage>,
         head: HeadSeen,
-        seen_at: Duration,
+        seen_at: i64,
     ) -> Result<(), Error> {
         self.transact(|writer| {
             let lineage = writer.lineage(lineage)?;
@@ -134,7 +131,7 @@ impl Writer {
                 statement.execute((
                     lineage,
                     head.position.map(number),
-                    micros(seen_at),
+                    seen_at,
                     writer.clock,
                     generation.0.cast_signed(),
                     owner.0.cast_signed(),
@@ -276,8 +273,4 @@ fn write_rows(connection: &Connection, table: &Table, rows: &[RowWrite]) -> rusq
         }
     }
     Ok(())
-}
-
-pub(super) fn micros(span: Duration) -> i64 {
-    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
 }

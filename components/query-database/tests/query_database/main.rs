@@ -1,4 +1,6 @@
 //! The embedded query database as its neighbours see it.
 
+mod conformance;
 mod sqlite;
 mod support;
+mod telemetry;

@@ -6,7 +6,7 @@ use model::{
     Epoch, EpochId, Field, FieldKind, Hash, Index, IndexKind, IndexValue, Lineage, Position, ReadModel, RowChange,
     RowKey, RowWrite, Tenant,
 };
-use query_database::{Commit, HeadSeen, Owned, SqliteConfig, SqliteQueryDatabase};
+use query_database::{Commit, Generation, HeadSeen, Owned, SqliteConfig, SqliteQueryDatabase};
 use runtime::Runtime;
 
 pub(crate) fn open(path: &Path) -> SqliteQueryDatabase {
@@ -54,4 +54,14 @@ pub(crate) fn commit(owned: &Owned, from: u64, to: u64, rows: Vec<RowWrite>) -> 
         lineage: Arc::new(Lineage(vec![Epoch { id: EpochId(uuid::Uuid::from_u128(1)), first: Position::FIRST }])),
         head: HeadSeen { position: Position::new(to), age: Duration::ZERO },
     }
+}
+
+/// Another letter in a stored body, as a bad disk would have it.
+pub(crate) fn flip_a_byte(path: &Path, read_model: &str, generation: Generation, key: &RowKey) {
+    let file = rusqlite::Connection::open(path).expect("opened");
+    let sql = format!(
+        "UPDATE {read_model}__g{generation} SET body = substr(body, 1, 2) || 'x' || substr(body, 4) \
+         WHERE tenant = ?1 AND key = ?2"
+    );
+    assert_eq!(file.execute(&sql, (key.tenant.as_str(), &*key.key)).expect("changed"), 1);
 }
