@@ -1,0 +1,4 @@
+//! The queue in process, by the contract's suite and by what is its own.
+
+mod conformance;
+mod in_process;
