@@ -1,7 +1,7 @@
 //! Command Database: the append-only event store, the only source of truth.
 //!
 //! Write through [`EventStore::append`] (many tasks at once: through [`GroupCommit`]), read through [`EventStore::read`];
-//! all else is private.
+//! all else is private. [`LogScan`] reads past damage, for whoever verifies a log.
 
 mod batch;
 mod chain;
@@ -14,7 +14,10 @@ pub use self::{
     batch::{GroupCommit, GroupLimits},
     chain::{Content, chain, digest, verify_link},
     error::Error,
-    sqlite::{OnFatal, SqliteConfig, SqliteEventStore},
+    sqlite::{
+        LogScan, OnFatal, Scanned, ScannedEvent, ScannedMark, ScannedRecord, ScannedSlice, ScannedSnapshot,
+        ScannedStream, SqliteConfig, SqliteEventStore,
+    },
     store::{
         Append, Decision, EventStore, ExpectedVersion, Head, Idempotency, IdempotencyRecord, Load, Loaded, Outcome,
         ReadLimit, RelayLease, Snapshot, StoredDecision,

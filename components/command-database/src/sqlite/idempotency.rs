@@ -22,7 +22,7 @@ pub(super) fn find(connection: &Connection, key: &Hash) -> Result<Option<Idempot
     Ok(Some(record))
 }
 
-fn decode(row: &Row<'_>) -> rusqlite::Result<(IdempotencyRecord, i32)> {
+pub(super) fn decode(row: &Row<'_>) -> rusqlite::Result<(IdempotencyRecord, i32)> {
     let counted = |column| row.get::<_, Option<i64>>(column).map(|number| number.map_or(0, i64::cast_unsigned));
     let decision = match row.get::<_, Option<Vec<u8>>>(6)? {
         Some(refusal) => StoredDecision::Refused(Bytes::from(refusal)),
@@ -61,7 +61,7 @@ pub(super) fn insert(connection: &Connection, key: &Hash, record: &IdempotencyRe
     Ok(())
 }
 
-fn checksum(key: &Hash, record: &IdempotencyRecord) -> i32 {
+pub(super) fn checksum(key: &Hash, record: &IdempotencyRecord) -> i32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&key.0);
     hasher.update(&record.fingerprint.0);

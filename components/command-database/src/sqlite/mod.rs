@@ -8,6 +8,7 @@ mod names;
 mod reader;
 mod relay;
 mod row;
+mod scan;
 mod schema;
 mod writer;
 
@@ -27,6 +28,9 @@ use parking_lot::Mutex;
 use runtime::{Runtime, Worker};
 use uuid::Uuid;
 
+pub use self::scan::{
+    LogScan, Scanned, ScannedEvent, ScannedMark, ScannedRecord, ScannedSlice, ScannedSnapshot, ScannedStream,
+};
 use self::{
     checkpoint::Checkpoints,
     failure::{Failure, Result},

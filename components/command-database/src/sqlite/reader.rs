@@ -41,7 +41,7 @@ impl Reader {
     }
 }
 
-fn lineage(connection: &Connection) -> Result<Lineage> {
+pub(super) fn lineage(connection: &Connection) -> Result<Lineage> {
     let mut statement = connection.prepare_cached("SELECT epoch, first FROM lineage ORDER BY ordinal")?;
     let epochs = statement.query_map([], |row| {
         let id = EpochId(Uuid::from_bytes(row.get(0)?));

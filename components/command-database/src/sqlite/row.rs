@@ -141,6 +141,20 @@ pub(super) fn decode(
     lineage: &Lineage,
     bytes: &mut Vec<u8>,
 ) -> Result<StoredEvent> {
+    match decode_unchecked(row, names, lineage, bytes)? {
+        (event, true) => Ok(event),
+        (event, false) => Err(Failure::corrupt(event.position.get(), "it does not fit its checksum")),
+    }
+}
+
+/// As [`decode`], but says whether the event fits its checksum instead of refusing it. Leaves in `bytes` what its digest is
+/// taken over.
+pub(super) fn decode_unchecked(
+    row: &Row<'_>,
+    names: &mut NamesByNumber<'_>,
+    lineage: &Lineage,
+    bytes: &mut Vec<u8>,
+) -> Result<(StoredEvent, bool)> {
     let at = positive(row, 0, 0)?.get();
     // A value of the wrong kind in a row of ours is damage, whatever the engine calls it.
     decode_at(at, row, names, lineage, bytes).map_err(|failure| match failure {
@@ -155,7 +169,7 @@ fn decode_at(
     names: &mut NamesByNumber<'_>,
     lineage: &Lineage,
     bytes: &mut Vec<u8>,
-) -> Result<StoredEvent> {
+) -> Result<(StoredEvent, bool)> {
     let position = Position::FIRST.plus(at - 1);
     let place = Place {
         position,
@@ -196,10 +210,8 @@ fn decode_at(
     };
     Content::from(&event).encode(bytes);
     let stored: i32 = row.get(10)?;
-    if checksum(crc32fast::hash(bytes), &place, &event.hash) != stored.cast_unsigned() {
-        return Err(damaged("it does not fit its checksum"));
-    }
-    Ok(event)
+    let fits = checksum(crc32fast::hash(bytes), &place, &event.hash) == stored.cast_unsigned();
+    Ok((event, fits))
 }
 
 fn positive(row: &Row<'_>, column: usize, position: u64) -> Result<NonZeroU64> {

@@ -67,7 +67,7 @@ pub(super) fn prepare(path: &Path, first_epoch: impl FnOnce() -> Uuid) -> std::r
 }
 
 /// Looks at the header with our own eyes: opening a foreign file with SQLite could already change what lies beside it.
-fn inspect(path: &Path) -> std::result::Result<(), Error> {
+pub(super) fn inspect(path: &Path) -> std::result::Result<(), Error> {
     let file_error = |source| Error::File { path: path.to_owned(), source };
     let foreign = |found: String| Error::Foreign { path: path.to_owned(), found };
     let mut header = Vec::new();
