@@ -1,6 +1,7 @@
 //! Query Database: rows, their index columns and the checkpoints that say how far they are folded.
 //!
 //! The Event Handler writes through [`RowWriter`], the Query Service reads through [`RowReader`]; all else is private.
+//! [`RowScan`] reads past damage, for whoever verifies rows.
 
 mod error;
 mod sqlite;
@@ -9,7 +10,7 @@ mod telemetry;
 
 pub use self::{
     error::Error,
-    sqlite::{SqliteConfig, SqliteQueryDatabase},
+    sqlite::{RowScan, ScannedCheckpoint, ScannedGeneration, ScannedRow, SqliteConfig, SqliteQueryDatabase},
     store::{
         Checkpoint, Commit, CommitOutcome, Comparison, Direction, Filter, Generation, GenerationStatus, HeadSeen, List,
         ListRead, ListedRow, Owned, OwnerToken, PageStart, PointRead, Row, RowReader, RowWriter, Serving,

@@ -51,21 +51,31 @@ pub(super) fn prepare(path: &Path) -> Result<(), Error> {
     if rusqlite::version_number() < ENGINE_LEAST {
         return Err(Error::Engine { found: rusqlite::version() });
     }
-    let system = |source| Error::File { path: path.to_owned(), source };
-    let mut header = Vec::with_capacity(100);
-    match fs::File::open(path) {
-        Ok(file) => file.take(100).read_to_end(&mut header).map_err(system)?,
-        Err(error) if error.kind() == ErrorKind::NotFound => return create(path),
-        Err(error) => return Err(system(error)),
-    };
-    if header.is_empty() {
-        return create(path);
+    match header(path) {
+        Ok(header) if header.is_empty() => create(path),
+        Ok(header) => check(path, &header),
+        Err(error) if error.kind() == ErrorKind::NotFound => create(path),
+        Err(source) => Err(Error::File { path: path.to_owned(), source }),
     }
+}
+
+/// Refuses what is no file of ours, without making or touching one.
+pub(super) fn inspect(path: &Path) -> Result<(), Error> {
+    check(path, &header(path).map_err(|source| Error::File { path: path.to_owned(), source })?)
+}
+
+fn header(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut header = Vec::with_capacity(100);
+    fs::File::open(path)?.take(100).read_to_end(&mut header)?;
+    Ok(header)
+}
+
+fn check(path: &Path, header: &[u8]) -> Result<(), Error> {
     // Offsets of "the database file format", https://www.sqlite.org/fileformat2.html, section 1.3.
-    if word(&header, 68) != Some(APPLICATION_ID) || !header.starts_with(b"SQLite format 3\0") {
+    if word(header, 68) != Some(APPLICATION_ID) || !header.starts_with(b"SQLite format 3\0") {
         return Err(Error::Foreign { path: path.to_owned() });
     }
-    match word(&header, 60) {
+    match word(header, 60) {
         Some(FORMAT) => Ok(()),
         found => Err(Error::Format { path: path.to_owned(), found: found.unwrap_or(0), known: FORMAT }),
     }

@@ -12,7 +12,11 @@ mod lists;
 mod pool;
 mod reader;
 mod row;
+mod scan;
 mod table;
 mod writer;
 
-pub use self::database::{SqliteConfig, SqliteQueryDatabase};
+pub use self::{
+    database::{SqliteConfig, SqliteQueryDatabase},
+    scan::{RowScan, ScannedCheckpoint, ScannedGeneration, ScannedRow},
+};
