@@ -1,0 +1,213 @@
+//! Every generation: its rows as they are stored, and where its checkpoint says it stands.
+
+use model::{EpochId, Hash, Lineage, Position, ProjectionType, ReadModel, Registry};
+use query_database::{RowScan, ScannedCheckpoint, ScannedGeneration, ScannedRow};
+
+use crate::{
+    GenerationReport, Violation,
+    findings::Findings,
+    fold::{Fold, Place, Print, shown},
+    guard::guarded,
+};
+
+pub(crate) struct Generation {
+    pub(crate) report: GenerationReport,
+    place: Place,
+    hash: Hash,
+    lineage: Option<Lineage>,
+    /// The log's hash at the checkpoint: as stored, and as computed.
+    in_log: Option<(Hash, Hash)>,
+    belongs_to: Option<u64>,
+    /// For a generation of this binary's version and shape.
+    pub(crate) fold: Option<Fold>,
+}
+
+/// Reads all generations, each in a snapshot of its own.
+pub(crate) fn read(
+    scan: &RowScan,
+    registry: &Registry,
+    findings: &mut Findings,
+) -> Result<Vec<Generation>, query_database::Error> {
+    let generations = scan.generations()?;
+    Ok(generations.iter().filter_map(|scanned| Generation::read(scan, scanned, registry, findings)).collect())
+}
+
+impl Generation {
+    fn read(scan: &RowScan, scanned: &ScannedGeneration, registry: &Registry, findings: &mut Findings) -> Option<Self> {
+        let place = Place { read_model: scanned.name.clone(), generation: scanned.generation.0 };
+        let ours = registry.find_projection(&scanned.name).filter(|projection| {
+            let declared = projection.read_model();
+            (declared.version, declared.shape) == (scanned.version, scanned.shape)
+        });
+        let wrong = |found: &str| Violation::Generation {
+            read_model: scanned.name.clone(),
+            generation: scanned.generation.0,
+            found: found.to_owned(),
+        };
+        let declared = declared(scanned, ours.map(|projection| projection.read_model()));
+        if !declared.is_sound {
+            findings.add(wrong("what it is declared to be is not what it was made as"));
+        }
+        let read_model = declared.read_model?;
+        let mut rows = Rows {
+            read_model,
+            projection: ours.map(|projection| &**projection),
+            fold: ours.map(|projection| Fold::new(place.clone(), &**projection)),
+            place: place.clone(),
+            count: 0,
+            findings,
+        };
+        let read = scan.rows(scanned.generation, read_model, |row| rows.row(row));
+        let (count, mut fold) = (rows.count, rows.fold);
+        let checkpoint = match read {
+            Ok(Some(checkpoint)) => checkpoint,
+            Ok(None) => {
+                findings.add(wrong("it has no checkpoint"));
+                return None;
+            }
+            Err(error) => {
+                findings.add(wrong(&crate::report::chain(&error)));
+                return None;
+            }
+        };
+        let position = checkpoint.position.cast_unsigned();
+        if let Some(fold) = &mut fold {
+            fold.up_to(position);
+        }
+        let ScannedCheckpoint { serving, hash, lineage, held, .. } = checkpoint;
+        let report = GenerationReport {
+            read_model: scanned.name.clone(),
+            version: scanned.version,
+            generation: scanned.generation.0,
+            serving,
+            held,
+            checkpoint: position,
+            rows: count,
+            compared_with_fold: false,
+            is_of_this_binary: fold.is_some(),
+        };
+        Some(Self { report, place, hash, lineage, in_log: None, belongs_to: None, fold })
+    }
+
+    /// Called for each event, with the hash that is stored and the one that should be.
+    pub(crate) fn event(&mut self, position: u64, stored: Hash, computed: Hash) {
+        if position == self.report.checkpoint {
+            self.in_log = Some((stored, computed));
+        }
+        if stored == self.hash {
+            self.belongs_to = Some(position);
+        }
+    }
+
+    /// Compares checkpoint and rows with the log, all of which has been seen.
+    pub(crate) fn finish(&mut self, head: u64, lineage: &Lineage, untrusted: Option<u64>, findings: &mut Findings) {
+        self.checkpoint(head, lineage, findings);
+        if let Some(fold) = self.fold.take() {
+            self.report.compared_with_fold = fold.finish(untrusted, findings);
+        }
+    }
+
+    fn checkpoint(&self, head: u64, lineage: &Lineage, findings: &mut Findings) {
+        let Place { read_model, generation } = self.place.clone();
+        let checkpoint = self.report.checkpoint;
+        if checkpoint > head {
+            findings.add(Violation::CheckpointBeyondHead { read_model, generation, checkpoint, head });
+            return;
+        }
+        let (stored, computed) = match self.in_log {
+            Some(hashes) => hashes,
+            None if checkpoint == 0 => (Hash::default(), Hash::default()),
+            // Missing or unreadable, which is said of the log.
+            None => return,
+        };
+        if self.hash != stored && self.hash != computed {
+            let (stored, log, belongs_to) = (self.hash, stored, self.belongs_to);
+            findings.add(Violation::CheckpointHash { read_model, generation, checkpoint, stored, log, belongs_to });
+        } else if let Some(position) = Position::new(checkpoint)
+            && let Some(theirs) = self.epoch_of(position)
+            && Some(theirs) != lineage.epoch_of(position)
+        {
+            findings.add(Violation::CheckpointEpoch { read_model, generation, checkpoint });
+        }
+    }
+
+    fn epoch_of(&self, position: Position) -> Option<EpochId> {
+        self.lineage.as_ref()?.epoch_of(position)
+    }
+}
+
+struct Declared<'a> {
+    read_model: Option<&'a ReadModel>,
+    is_sound: bool,
+}
+
+/// What the columns of a generation's table are.
+fn declared<'a>(scanned: &'a ScannedGeneration, ours: Option<&'a ReadModel>) -> Declared<'a> {
+    let stored = scanned.read_model.as_ref();
+    let agrees = stored.is_some_and(|stored| {
+        (&stored.name, stored.version, stored.shape) == (&scanned.name, scanned.version, scanned.shape)
+            && ours.is_none_or(|ours| ours.indexes == stored.indexes)
+    });
+    Declared { read_model: ours.or(stored), is_sound: agrees }
+}
+
+/// Takes in the rows of one generation.
+struct Rows<'a> {
+    read_model: &'a ReadModel,
+    projection: Option<&'a dyn ProjectionType>,
+    fold: Option<Fold>,
+    place: Place,
+    count: u64,
+    findings: &'a mut Findings,
+}
+
+impl Rows<'_> {
+    fn row(&mut self, row: Result<ScannedRow<'_>, (model::RowKey, String)>) {
+        self.count += 1;
+        let row = match row {
+            Ok(row) => row,
+            Err((key, found)) => return self.unreadable(&key, found),
+        };
+        if !row.fits_checksum {
+            let (Place { read_model, generation }, key) = (self.place.clone(), shown(&row.key));
+            self.findings.add(Violation::RowChecksum { read_model, generation, key, checksum: row.checksum });
+        }
+        self.indexes(&row);
+        let Some(fold) = &mut self.fold else { return };
+        match Position::new(row.position.cast_unsigned()) {
+            Some(position) => fold.stored(row.key.clone(), Print::new(row.body, &row.index, position)),
+            None => self.unreadable(&row.key, "its position is 0".to_owned()),
+        }
+    }
+
+    /// Each index column is what the body says.
+    fn indexes(&mut self, row: &ScannedRow<'_>) {
+        let Some(projection) = self.projection else { return };
+        let text = match std::str::from_utf8(row.body) {
+            Ok(text) => text,
+            Err(error) => return self.unreadable(&row.key, error.to_string()),
+        };
+        let expected = match guarded(|| projection.index_values(text)).and_then(|values| values) {
+            Ok(expected) => expected,
+            Err(found) => return self.unreadable(&row.key, found),
+        };
+        for ((index, stored), expected) in self.read_model.indexes.iter().zip(&row.index).zip(&expected) {
+            if stored != expected {
+                let Place { read_model, generation } = self.place.clone();
+                self.findings.add(Violation::IndexColumn {
+                    read_model,
+                    generation,
+                    key: shown(&row.key),
+                    field: index.field.clone(),
+                    stored: stored.clone(),
+                    expected: expected.clone(),
+                });
+            }
+        }
+    }
+
+    fn unreadable(&mut self, key: &model::RowKey, found: String) {
+        let (Place { read_model, generation }, key) = (self.place.clone(), shown(key));
+        self.findings.add(Violation::RowUnreadable { read_model, generation, key, found });
+    }
+}

@@ -1,0 +1,7 @@
+//! What `verify` finds in a log and in rows that were really written, and then damaged by hand.
+
+mod clean;
+mod domain;
+mod log;
+mod rows;
+mod system;
