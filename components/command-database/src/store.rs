@@ -26,6 +26,17 @@ pub struct Append {
     pub idempotency: Option<Idempotency>,
 }
 
+impl Append {
+    /// The events it wants written; none for a refusal.
+    #[must_use]
+    pub fn events(&self) -> &[NewEvent] {
+        match &self.decision {
+            Decision::Accepted(events) => events,
+            Decision::Refused(_) => &[],
+        }
+    }
+}
+
 /// What a command came to.
 #[derive(Clone, Debug)]
 pub enum Decision {

@@ -36,6 +36,7 @@ use self::{
     failure::{Failure, Result},
     reader::{Reader, View},
     row::Prepared,
+    schema::FirstEpoch,
     writer::{AppendFailure, Writer},
 };
 use crate::{
@@ -139,7 +140,7 @@ impl SqliteEventStore {
     /// [`Error::Foreign`], [`Error::FormatTooNew`], [`Error::Damaged`]: nothing was touched. [`Error::Open`],
     /// [`Error::File`]: it cannot be reached or made. [`Error::EngineTooOld`].
     pub fn open(path: &Path, runtime: &Runtime, config: SqliteConfig) -> std::result::Result<Self, Error> {
-        schema::prepare(path, || runtime.uuid())?;
+        schema::prepare(path, || FirstEpoch { id: runtime.uuid(), began: runtime.wall_clock().as_microsecond() })?;
         Self::connect(path, runtime, config).map_err(|failure| failure.while_opening(path))
     }
 
@@ -317,7 +318,7 @@ impl EventStore for SqliteEventStore {
     }
 
     fn lineage(&self) -> BoxFuture<'_, std::result::Result<Lineage, Error>> {
-        Box::pin(self.view(&self.scanning, |view| Ok(view.lineage.clone())))
+        Box::pin(self.view(&self.scanning, |view| Ok(view.epochs.lineage.clone())))
     }
 
     fn idempotency(&self, key: Hash) -> BoxFuture<'_, std::result::Result<Option<IdempotencyRecord>, Error>> {

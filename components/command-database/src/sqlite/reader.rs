@@ -1,17 +1,25 @@
 //! A connection that reads: ranges of the log, streams, the head.
 
 use model::{Epoch, EpochId, Hash, Lineage, Position, StoredEvent, StreamId, StreamVersion};
-use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
 use super::{
     MARK_EVERY,
     failure::{Failure, Result},
     names::{KnownNames, NamesByNumber},
-    row::{self, COLUMNS, number},
+    row::{self, Epochs, number},
     writer::snapshot_checksum,
 };
 use crate::{Head, Load, Loaded, ReadLimit, Snapshot};
+
+/// The column order that `row::decode` counts on is the table's.
+const BY_POSITION: &str = "SELECT * FROM events WHERE position = ?1";
+pub(super) const AFTER: &str = "SELECT * FROM events WHERE position > ?1 ORDER BY position LIMIT ?2";
+const LAST: &str = "SELECT * FROM events ORDER BY position DESC LIMIT 1";
+
+/// Versions up to which a stream is read in one pass.
+const SHORT: u64 = 64;
 
 pub(super) struct Reader {
     connection: Connection,
@@ -32,22 +40,28 @@ impl Reader {
             connection.execute_batch("ROLLBACK")?;
         }
         connection.prepare_cached("BEGIN")?.execute([])?;
-        let result = lineage(connection).and_then(|lineage| {
+        let result = epochs(connection).and_then(|epochs| {
             let names = NamesByNumber { connection, known };
-            read(&mut View { connection, names, bytes, lineage })
+            read(&mut View { connection, names, bytes, epochs })
         });
         connection.prepare_cached("COMMIT")?.execute([])?;
         result
     }
 }
 
-pub(super) fn lineage(connection: &Connection) -> Result<Lineage> {
-    let mut statement = connection.prepare_cached("SELECT epoch, first FROM lineage ORDER BY ordinal")?;
-    let epochs = statement.query_map([], |row| {
-        let id = EpochId(Uuid::from_bytes(row.get(0)?));
-        Ok(Epoch { id, first: Position::new(row.get::<_, i64>(1)?.cast_unsigned()).unwrap_or(Position::FIRST) })
-    })?;
-    Ok(Lineage(epochs.collect::<rusqlite::Result<_>>()?))
+pub(super) fn epochs(connection: &Connection) -> Result<Epochs> {
+    let mut statement = connection.prepare_cached("SELECT epoch, first, began FROM lineage ORDER BY ordinal")?;
+    let mut rows = statement.query([])?;
+    let mut epochs = Epochs { lineage: Lineage::default(), began: 0 };
+    while let Some(row) = rows.next()? {
+        if epochs.lineage.0.is_empty() {
+            epochs.began = row.get(2)?;
+        }
+        let first = Position::new(row.get::<_, i64>(1)?.cast_unsigned());
+        let first = first.ok_or_else(|| Failure::corrupt(0, "an epoch begins at position 0"))?;
+        epochs.lineage.0.push(Epoch { id: EpochId(Uuid::from_bytes(row.get(0)?)), first });
+    }
+    Ok(epochs)
 }
 
 /// One state of the log.
@@ -55,7 +69,7 @@ pub(super) struct View<'a> {
     pub(super) connection: &'a Connection,
     names: NamesByNumber<'a>,
     bytes: &'a mut Vec<u8>,
-    pub(super) lineage: Lineage,
+    pub(super) epochs: Epochs,
 }
 
 struct StreamRow {
@@ -66,30 +80,28 @@ struct StreamRow {
 
 impl View<'_> {
     pub(super) fn head(&mut self) -> Result<Head> {
-        let epoch = self.lineage.current().ok_or_else(|| Failure::corrupt(0, "the lineage is empty"))?.id;
+        let epoch = self.epochs.lineage.current().ok_or_else(|| Failure::corrupt(0, "the lineage is empty"))?.id;
         let last = self.last()?;
         let position = last.as_ref().map(|event| event.position);
         Ok(Head { position, hash: last.map_or(Hash::default(), |event| event.hash), epoch })
     }
 
     pub(super) fn last(&mut self) -> Result<Option<StoredEvent>> {
-        let statement = format!("SELECT {COLUMNS} FROM events ORDER BY position DESC LIMIT 1");
-        let mut statement = self.connection.prepare_cached(&statement)?;
+        let mut statement = self.connection.prepare_cached(LAST)?;
         let mut rows = statement.query([])?;
         let Some(row) = rows.next()? else { return Ok(None) };
-        row::decode(row, &mut self.names, &self.lineage, self.bytes).map(Some)
+        row::decode(row, &mut self.names, &self.epochs, self.bytes).map(Some)
     }
 
     pub(super) fn read(&mut self, after: Option<Position>, limit: ReadLimit) -> Result<Vec<StoredEvent>> {
-        let statement = format!("SELECT {COLUMNS} FROM events WHERE position > ?1 ORDER BY position LIMIT ?2");
-        let mut statement = self.connection.prepare_cached(&statement)?;
+        let mut statement = self.connection.prepare_cached(AFTER)?;
         let most = i64::try_from(limit.events_max.max(1)).unwrap_or(i64::MAX);
         let mut rows = statement.query(params![number(Position::count(after)), most])?;
         let mut events = Vec::new();
         let mut expected = Position::after(after);
         let mut bytes = 0;
         while let Some(row) = rows.next()? {
-            let event = row::decode(row, &mut self.names, &self.lineage, self.bytes)?;
+            let event = row::decode(row, &mut self.names, &self.epochs, self.bytes)?;
             if event.position != expected {
                 return Err(Failure::corrupt(expected.get(), "the position is missing"));
             }
@@ -161,28 +173,52 @@ impl View<'_> {
         }))
     }
 
-    /// Follows the stream backward to learn the positions, then reads them forward, so that the limits hold.
     fn stream_events(
         &mut self,
         stream: &StreamRow,
         after: Option<StreamVersion>,
         limit: ReadLimit,
     ) -> Result<Vec<StoredEvent>> {
-        let positions = self.stream_positions(stream, StreamVersion::count(after), limit.events_max.max(1))?;
-        let statement = format!("SELECT {COLUMNS} FROM events WHERE position = ?1");
-        let mut statement = self.connection.prepare_cached(&statement)?;
+        let after = StreamVersion::count(after);
+        let wanted = stream.version.get().saturating_sub(after);
+        if wanted <= SHORT && wanted <= limit.events_max as u64 {
+            return self.short_stream(stream, after, limit);
+        }
+        // Backward to learn the positions, then forward, so that no more is held in memory than the limits allow.
+        let positions = self.stream_positions(stream, after, limit.events_max.max(1))?;
         let mut events = Vec::with_capacity(positions.len());
         let mut bytes = 0;
         for position in positions.into_iter().rev() {
-            let mut rows = statement.query([position])?;
-            let Some(row) = rows.next()? else { return Err(missing(position)) };
-            let event = row::decode(row, &mut self.names, &self.lineage, self.bytes)?;
+            let event = self.event_at(position)?.0;
             bytes += event.payload.len();
             events.push(event);
             if bytes >= limit.bytes_max {
                 break;
             }
         }
+        Ok(events)
+    }
+
+    /// Most streams are short: one look at each event is enough.
+    fn short_stream(&mut self, stream: &StreamRow, after: u64, limit: ReadLimit) -> Result<Vec<StoredEvent>> {
+        let mut events = Vec::with_capacity((stream.version.get().saturating_sub(after)) as usize);
+        let (mut version, mut position) = (stream.version.get(), Some(number(stream.last.get())));
+        while version > after {
+            let at = position.ok_or_else(|| Failure::corrupt(0, format!("a stream ends before version {version}")))?;
+            let (event, place) = self.event_at(at)?;
+            let previous = place.previous_if(stream.number, version, at)?;
+            events.push(event);
+            (version, position) = (version - 1, previous);
+        }
+        events.reverse();
+        let mut bytes = 0;
+        let within = events.iter().take_while(|event| {
+            let goes_on = bytes < limit.bytes_max;
+            bytes += event.payload.len();
+            goes_on
+        });
+        let kept = within.count().max(1);
+        events.truncate(kept);
         Ok(events)
     }
 
@@ -200,10 +236,11 @@ impl View<'_> {
             (version, position) = mark;
         }
         let mut step =
-            self.connection.prepare_cached("SELECT stream, version, previous FROM events WHERE position = ?1")?;
+            self.connection.prepare_cached("SELECT stream, version, back FROM events WHERE position = ?1")?;
         let mut positions = Vec::with_capacity((newest - after) as usize);
         loop {
-            let previous = step_back(&mut step, stream.number, version, position)?;
+            let place: Option<Link> = step.query_row([position], |row| Link::decode(row, [0, 1, 2])).optional()?;
+            let previous = place.ok_or_else(|| missing(position))?.previous_if(stream.number, version, position)?;
             if version <= newest {
                 positions.push(position);
             }
@@ -216,6 +253,14 @@ impl View<'_> {
                 }
             }
         }
+    }
+
+    fn event_at(&mut self, position: i64) -> Result<(StoredEvent, Link)> {
+        let mut statement = self.connection.prepare_cached(BY_POSITION)?;
+        let mut rows = statement.query([position])?;
+        let Some(row) = rows.next()? else { return Err(missing(position)) };
+        let event = row::decode(row, &mut self.names, &self.epochs, self.bytes)?;
+        Ok((event, Link::decode(row, [1, 2, 3])?))
     }
 
     /// The nearest mark at or above `version`.
@@ -233,13 +278,29 @@ fn missing(position: i64) -> Failure {
     Failure::corrupt(position.cast_unsigned(), "the position is missing")
 }
 
-/// Position of the stream's previous event, once this one is seen to be the stream's event of `version`.
-fn step_back(step: &mut CachedStatement<'_>, stream: i64, version: u64, position: i64) -> Result<Option<i64>> {
-    let found: Option<(i64, i64, Option<i64>)> =
-        step.query_row([position], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?;
-    let Some((found_stream, found_version, previous)) = found else { return Err(missing(position)) };
-    if (found_stream, found_version) != (stream, number(version)) {
-        return Err(Failure::corrupt(position.cast_unsigned(), format!("it is not version {version} of its stream")));
+/// How an event hangs in its stream.
+struct Link {
+    stream: i64,
+    version: i64,
+    /// How many positions back the stream's previous event is.
+    back: Option<i64>,
+}
+
+impl Link {
+    fn decode(row: &Row<'_>, [stream, version, back]: [usize; 3]) -> rusqlite::Result<Self> {
+        Ok(Self { stream: row.get(stream)?, version: row.get(version)?, back: row.get(back)? })
     }
-    Ok(previous)
+
+    /// Position of the stream's previous event, once this one, at `position`, is seen to be the stream's of `version`.
+    fn previous_if(&self, stream: i64, version: u64, position: i64) -> Result<Option<i64>> {
+        let damaged = |found: &str| Failure::corrupt(position.cast_unsigned(), found);
+        if (self.stream, self.version) != (stream, number(version)) {
+            return Err(damaged(&format!("it is not version {version} of its stream")));
+        }
+        match self.back {
+            // Only ever backward: no damage can make this a circle.
+            Some(back) if back <= 0 || back >= position => Err(damaged("its stream leads out of the log")),
+            back => Ok(back.map(|back| position - back)),
+        }
+    }
 }

@@ -12,11 +12,8 @@ use super::{
     failure::{Failure, Result},
     names::NamesByNumber,
 };
-use crate::{Append, Decision, chain::Content};
+use crate::{Append, chain::Content};
 
-/// In the order of the table; `decode` counts on it.
-pub(super) const COLUMNS: &str = "position, stream, version, previous, type, command_events, command_index, principal, \
-     recorded_at, decided_ago, checksum, command_id, event_id, correlation, causation, trace, hash, payload";
 pub(super) const INSERT: &str =
     "INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, NULL, ?13, ?14, ?15, ?16, ?17)";
 
@@ -56,16 +53,6 @@ impl Prepared {
     }
 }
 
-impl Append {
-    /// The events it wants written.
-    pub(crate) fn events(&self) -> &[model::NewEvent] {
-        match &self.decision {
-            Decision::Accepted(events) => events,
-            Decision::Refused(_) => &[],
-        }
-    }
-}
-
 /// Where an event stands.
 #[derive(Clone, Copy)]
 pub(super) struct Place {
@@ -79,6 +66,8 @@ pub(super) struct Place {
 /// Numbers in place of names.
 #[derive(Clone, Copy)]
 pub(super) struct Numbers {
+    /// When the first epoch began: what times are stored relative to.
+    pub(super) began: i64,
     pub(super) stream: i64,
     pub(super) event_type: i64,
     pub(super) principal: i64,
@@ -115,12 +104,12 @@ pub(super) fn insert(
         position,
         numbers.stream,
         number(place.version.get()),
-        place.previous.map(|previous| number(previous.get())),
+        place.previous.map(|previous| position - number(previous.get())),
         numbers.event_type,
         contents.len() as i64,
         index as i64,
         numbers.principal,
-        place.recorded_at,
+        place.recorded_at - numbers.began,
         place.recorded_at - metadata.time.as_microsecond(),
         // As a signed number it takes four bytes, as an unsigned one up to six.
         checksum(contents[index].checksum, place, hash).cast_signed(),
@@ -134,14 +123,21 @@ pub(super) fn insert(
     Ok(())
 }
 
-/// The event in `row`, which has the [`COLUMNS`]; refused when it does not fit its checksum.
+/// The lives of the log, and what times are stored relative to.
+pub(super) struct Epochs {
+    pub(super) lineage: Lineage,
+    /// When the first one began, in microseconds since 1970.
+    pub(super) began: i64,
+}
+
+/// The event in `row`, which has the table's columns in their order; refused when it does not fit its checksum.
 pub(super) fn decode(
     row: &Row<'_>,
     names: &mut NamesByNumber<'_>,
-    lineage: &Lineage,
+    epochs: &Epochs,
     bytes: &mut Vec<u8>,
 ) -> Result<StoredEvent> {
-    match decode_unchecked(row, names, lineage, bytes)? {
+    match decode_unchecked(row, names, epochs, bytes)? {
         (event, true) => Ok(event),
         (event, false) => Err(Failure::corrupt(event.position.get(), "it does not fit its checksum")),
     }
@@ -152,12 +148,12 @@ pub(super) fn decode(
 pub(super) fn decode_unchecked(
     row: &Row<'_>,
     names: &mut NamesByNumber<'_>,
-    lineage: &Lineage,
+    epochs: &Epochs,
     bytes: &mut Vec<u8>,
 ) -> Result<(StoredEvent, bool)> {
     let at = positive(row, 0, 0)?.get();
     // A value of the wrong kind in a row of ours is damage, whatever the engine calls it.
-    decode_at(at, row, names, lineage, bytes).map_err(|failure| match failure {
+    decode_at(at, row, names, epochs, bytes).map_err(|failure| match failure {
         Failure::Engine(error) if error.sqlite_error_code().is_none() => Failure::corrupt(at, error.to_string()),
         other => other,
     })
@@ -167,15 +163,15 @@ fn decode_at(
     at: u64,
     row: &Row<'_>,
     names: &mut NamesByNumber<'_>,
-    lineage: &Lineage,
+    epochs: &Epochs,
     bytes: &mut Vec<u8>,
 ) -> Result<(StoredEvent, bool)> {
     let position = Position::FIRST.plus(at - 1);
     let place = Place {
         position,
         version: StreamVersion::FIRST.plus(positive(row, 2, at)?.get() - 1),
-        previous: row.get::<_, Option<i64>>(3)?.and_then(|previous| Position::new(previous.cast_unsigned())),
-        recorded_at: row.get(8)?,
+        previous: row.get::<_, Option<i64>>(3)?.and_then(|back| Position::new(at.checked_sub(back.cast_unsigned())?)),
+        recorded_at: epochs.began.saturating_add(row.get(8)?),
     };
     let damaged = |found: &str| Failure::corrupt(at, found);
     let command_id = CommandId(Uuid::from_bytes(row.get(11)?));
@@ -188,7 +184,7 @@ fn decode_at(
     let trace = row.get_ref(15)?.as_blob_or_null().ok();
     let event = StoredEvent {
         position,
-        epoch: lineage.epoch_of(position).ok_or_else(|| damaged("the lineage has no epoch for it"))?,
+        epoch: epochs.lineage.epoch_of(position).ok_or_else(|| damaged("the lineage has no epoch for it"))?,
         event_id,
         stream: names.stream(row.get(1)?)?.ok_or_else(|| damaged("its stream is unknown"))?,
         version: place.version,

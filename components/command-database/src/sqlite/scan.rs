@@ -12,7 +12,7 @@ use super::{
     idempotency,
     names::{KnownNames, NamesByNumber},
     reader,
-    row::{self, COLUMNS},
+    row::{self, Epochs},
     schema,
     writer::snapshot_checksum,
 };
@@ -195,15 +195,14 @@ impl LogScan {
 
     fn try_events(&mut self, after: i64, limit: ReadLimit, events: &mut Vec<Scanned>) -> Result<()> {
         let Self { connection, known, bytes, .. } = self;
-        let lineage = reader::lineage(connection)?;
+        let epochs = reader::epochs(connection)?;
         let mut names = NamesByNumber { connection, known };
-        let statement = format!("SELECT {COLUMNS} FROM events WHERE position > ?1 ORDER BY position LIMIT ?2");
-        let mut statement = connection.prepare_cached(&statement)?;
+        let mut statement = connection.prepare_cached(reader::AFTER)?;
         let mut rows = statement.query(params![after, i64::try_from(limit.events_max).unwrap_or(i64::MAX)])?;
         let mut payload_bytes = 0;
         while let Some(row) = rows.next()? {
             let position = row.get(0)?;
-            let scanned = match scan(row, &mut names, &lineage, bytes) {
+            let scanned = match scan(row, &mut names, &epochs, bytes) {
                 Ok(event) => {
                     payload_bytes += event.event.payload.len();
                     Scanned::Event(Box::new(event))
@@ -340,20 +339,20 @@ impl LogScan {
 fn scan(
     row: &Row<'_>,
     names: &mut NamesByNumber<'_>,
-    lineage: &model::Lineage,
+    epochs: &Epochs,
     bytes: &mut Vec<u8>,
 ) -> Result<ScannedEvent> {
     let position: i64 = row.get(0)?;
     if Position::new(position.cast_unsigned()).is_none() || position < 0 {
         return Err(Failure::corrupt(0, "positions count from 1"));
     }
-    let (event, fits_checksum) = row::decode_unchecked(row, names, lineage, bytes)?;
+    let (event, fits_checksum) = row::decode_unchecked(row, names, epochs, bytes)?;
     Ok(ScannedEvent {
         digest: Hash::of(bytes),
         event,
         fits_checksum,
         stream_number: row.get(1)?,
-        previous: row.get(3)?,
+        previous: row.get::<_, Option<i64>>(3)?.map(|back| position.saturating_sub(back)),
         command_index: row.get(6)?,
     })
 }

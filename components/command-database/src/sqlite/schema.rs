@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, params};
 use uuid::Uuid;
 
 use super::failure::{Failure, Result};
@@ -23,14 +23,17 @@ const PAGE_BYTES: u32 = 4096;
 /// Only another process can be in the way, for a moment: one that verifies, or backs up.
 pub(super) const BUSY_WAIT: Duration = Duration::from_secs(5);
 
-/// Names are interned: an event row holds small integers. A stream's events are linked backward by `previous`, with a mark
+/// Names are interned: an event row holds small integers. A stream's events are linked backward by `back`, with a mark
 /// every [`MARK_EVERY`](super::MARK_EVERY) versions to enter long streams by; there is no index on (stream, version).
 ///
-/// In `events`: `event_id` NULL = derived from command and `command_index`; `correlation`, `causation` NULL = the command's
-/// id; `trace` NULL = the trace named like the command, without parent, not sampled; `decided_ago` = `recorded_at` minus the
-/// time that the decision saw. The payload comes last, so that what stands before it is read without it.
+/// In `events`: `back` = how many positions back the stream's previous event is, NULL for the first; `recorded_at` = in
+/// microseconds after the first epoch began; `decided_ago` = that minus the time that the decision saw; `event_id` NULL =
+/// derived from command and `command_index`; `correlation`, `causation` NULL = the command's id; `trace` NULL = the trace
+/// named like the command, without parent, not sampled. Small numbers are small on disk, NULL takes one byte. The payload
+/// comes last, so that what stands before it is read without it.
 const TABLES: &str = "
-CREATE TABLE lineage (ordinal INTEGER PRIMARY KEY, epoch BLOB NOT NULL UNIQUE, first INTEGER NOT NULL) STRICT;
+CREATE TABLE lineage (ordinal INTEGER PRIMARY KEY, epoch BLOB NOT NULL UNIQUE, first INTEGER NOT NULL,
+    began INTEGER NOT NULL) STRICT;
 CREATE TABLE categories (category INTEGER PRIMARY KEY, tenant TEXT NOT NULL, aggregate TEXT NOT NULL,
     UNIQUE (tenant, aggregate)) STRICT;
 CREATE TABLE event_types (type INTEGER PRIMARY KEY, name TEXT NOT NULL, version INTEGER NOT NULL,
@@ -40,7 +43,7 @@ CREATE TABLE streams (stream INTEGER PRIMARY KEY, category INTEGER NOT NULL, id 
     version INTEGER NOT NULL, last_position INTEGER NOT NULL, UNIQUE (category, id)) STRICT;
 CREATE TABLE stream_marks (stream INTEGER, version INTEGER, position INTEGER NOT NULL,
     PRIMARY KEY (stream, version)) STRICT, WITHOUT ROWID;
-CREATE TABLE events (position INTEGER PRIMARY KEY, stream INTEGER NOT NULL, version INTEGER NOT NULL, previous INTEGER,
+CREATE TABLE events (position INTEGER PRIMARY KEY, stream INTEGER NOT NULL, version INTEGER NOT NULL, back INTEGER,
     type INTEGER NOT NULL, command_events INTEGER NOT NULL, command_index INTEGER NOT NULL, principal INTEGER NOT NULL,
     recorded_at INTEGER NOT NULL, decided_ago INTEGER NOT NULL, checksum INTEGER NOT NULL, command_id BLOB NOT NULL,
     event_id BLOB, correlation BLOB, causation BLOB, trace BLOB, hash BLOB NOT NULL, payload BLOB NOT NULL) STRICT;
@@ -57,8 +60,15 @@ INSERT INTO relay VALUES (1, 0, NULL);
 INSERT INTO clock VALUES (1, 0);
 ";
 
+/// What a new log begins with.
+pub(super) struct FirstEpoch {
+    pub(super) id: Uuid,
+    /// Wall clock, microseconds since 1970.
+    pub(super) began: i64,
+}
+
 /// Makes the log where there is none, and refuses what is no log before SQLite touches it.
-pub(super) fn prepare(path: &Path, first_epoch: impl FnOnce() -> Uuid) -> std::result::Result<(), Error> {
+pub(super) fn prepare(path: &Path, first_epoch: impl FnOnce() -> FirstEpoch) -> std::result::Result<(), Error> {
     if rusqlite::version_number() < ENGINE_MIN {
         return Err(Error::EngineTooOld { found: rusqlite::version().to_owned() });
     }
@@ -87,7 +97,7 @@ pub(super) fn inspect(path: &Path) -> std::result::Result<(), Error> {
 }
 
 /// Makes the whole file beside its place and then moves it there: a crash leaves no half of a log under the log's name.
-fn create(path: &Path, epoch: Uuid) -> std::result::Result<(), Error> {
+fn create(path: &Path, epoch: FirstEpoch) -> std::result::Result<(), Error> {
     let file_error = |source| Error::File { path: path.to_owned(), source };
     let draft = PathBuf::from(format!("{}.new", path.display()));
     for leftover in [draft.clone(), PathBuf::from(format!("{}-journal", draft.display()))] {
@@ -105,7 +115,7 @@ fn create(path: &Path, epoch: Uuid) -> std::result::Result<(), Error> {
         .map_err(file_error)
 }
 
-fn fill(draft: &Path, epoch: Uuid) -> Result<()> {
+fn fill(draft: &Path, epoch: FirstEpoch) -> Result<()> {
     let connection = Connection::open(draft)?;
     connection.pragma_update(None, "page_size", PAGE_BYTES)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -113,7 +123,7 @@ fn fill(draft: &Path, epoch: Uuid) -> Result<()> {
     connection.pragma_update(None, "application_id", APPLICATION_ID)?;
     connection.pragma_update(None, "user_version", FORMAT)?;
     connection.execute_batch(TABLES)?;
-    connection.execute("INSERT INTO lineage VALUES (1, ?1, 1)", [epoch.as_bytes()])?;
+    connection.execute("INSERT INTO lineage VALUES (1, ?1, 1, ?2)", params![epoch.id.as_bytes(), epoch.began])?;
     connection.execute_batch("COMMIT")?;
     // The mode is part of the file.
     connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;

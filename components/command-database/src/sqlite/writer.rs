@@ -24,6 +24,8 @@ pub(super) struct Tail {
     hash: Hash,
     recorded_at: i64,
     pub(super) epoch: EpochId,
+    /// When the first epoch began: what times are stored relative to.
+    began: i64,
     /// The greatest number that a stream has.
     streams: i64,
 }
@@ -212,7 +214,10 @@ fn read_tail(connection: &Connection) -> Result<Tail> {
             Ok((row.get(0)?, row.get(1)?))
         })
         .optional()?;
-    let (hash, recorded_at) = last.map_or((Hash::default(), i64::MIN), |(hash, recorded_at)| (Hash(hash), recorded_at));
+    let began: i64 = connection.query_row("SELECT began FROM lineage WHERE ordinal = 1", [], |row| row.get(0))?;
+    let (hash, recorded_at) = last.map_or((Hash::default(), i64::MIN), |(hash, recorded_at): (_, i64)| {
+        (Hash(hash), began.saturating_add(recorded_at))
+    });
     let epoch =
         connection.query_row("SELECT epoch FROM lineage ORDER BY ordinal DESC LIMIT 1", [], |row| row.get(0))?;
     let streams: Option<i64> = connection.query_row("SELECT max(stream) FROM streams", [], |row| row.get(0))?;
@@ -221,6 +226,7 @@ fn read_tail(connection: &Connection) -> Result<Tail> {
         hash,
         recorded_at,
         epoch: EpochId(Uuid::from_bytes(epoch)),
+        began,
         streams: streams.unwrap_or(0),
     })
 }
@@ -316,7 +322,7 @@ impl BatchWrite<'_> {
                 place.recorded_at,
                 &prepared.contents[index].digest,
             );
-            let numbers = Numbers { stream, event_type, principal };
+            let numbers = Numbers { began: self.tail.began, stream, event_type, principal };
             row::insert(&mut self.event, prepared, index, &place, numbers, &hash)?;
             if place.version.get().is_multiple_of(MARK_EVERY) {
                 self.mark(stream, &place)?;

@@ -1,4 +1,5 @@
 //! The embedded log, from outside.
 
+mod conformance;
 mod given;
 mod sqlite;

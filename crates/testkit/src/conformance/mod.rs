@@ -5,3 +5,4 @@ pub mod command_service;
 pub mod message_queue;
 pub mod query_database;
 pub mod query_service;
+pub mod event_store;
