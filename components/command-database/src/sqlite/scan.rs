@@ -336,12 +336,7 @@ impl LogScan {
     }
 }
 
-fn scan(
-    row: &Row<'_>,
-    names: &mut NamesByNumber<'_>,
-    epochs: &Epochs,
-    bytes: &mut Vec<u8>,
-) -> Result<ScannedEvent> {
+fn scan(row: &Row<'_>, names: &mut NamesByNumber<'_>, epochs: &Epochs, bytes: &mut Vec<u8>) -> Result<ScannedEvent> {
     let position: i64 = row.get(0)?;
     if Position::new(position.cast_unsigned()).is_none() || position < 0 {
         return Err(Failure::corrupt(0, "positions count from 1"));

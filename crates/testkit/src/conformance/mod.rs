@@ -2,7 +2,7 @@
 //! broken on purpose, each of which fails the one test that is about it.
 
 pub mod command_service;
+pub mod event_store;
 pub mod message_queue;
 pub mod query_database;
 pub mod query_service;
-pub mod event_store;
