@@ -2,7 +2,7 @@
 //!
 //! One task, so that the two feeds cannot overtake each other. It never waits for a projection.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use command_database::ReadLimit;
 use futures_util::future::{BoxFuture, FutureExt};
@@ -15,11 +15,16 @@ use crate::{
     entry::{Entry, Source, chain_of},
     mode::{Limits, Mode, Observed, Reason, decide},
     process::Process,
-    status::Switch,
+    status::{Seen, Switch},
 };
 
 /// How often the mode is thought about while the log has more than was received.
 const TICK: Duration = Duration::from_millis(10);
+/// A read that brought fewer events than this came close to the end of the log.
+const MUCH: usize = 256;
+/// A queue that is further behind than this is not yet relied on.
+const CLOSE: Duration = Duration::from_millis(200);
+const READS_A_TICK_MAX: usize = 8;
 const MESSAGES_MAX: usize = 1024;
 const RESUBSCRIBE_PAUSE: Duration = Duration::from_millis(50);
 
@@ -31,6 +36,7 @@ pub(crate) struct Feed {
     receiving: BoxFuture<'static, Received>,
     /// What a gap would be: something missed by being away or too slow, or a hole.
     gap: ReadReason,
+    tick_at: Option<Duration>,
     watch: Watch,
 }
 
@@ -43,6 +49,8 @@ struct Watch {
     behind_since: Option<Duration>,
     batches_in_order: u32,
     queue_last: Option<Position>,
+    /// The head of the log in the last moments, oldest first.
+    heads: VecDeque<(Duration, Option<Position>)>,
     log_has_more: bool,
 }
 
@@ -83,10 +91,11 @@ impl Feed {
             behind_since: None,
             batches_in_order: 0,
             queue_last: None,
+            heads: VecDeque::new(),
             log_has_more: false,
         };
         let receiving = subscribe(process.queue.clone(), end).boxed();
-        Self { process, end, hash, receiving, gap: ReadReason::CatchUp, watch }
+        Self { process, end, hash, receiving, gap: ReadReason::CatchUp, tick_at: None, watch }
     }
 
     /// Runs until the process ends.
@@ -95,10 +104,17 @@ impl Feed {
         let shutdown = process.shutdown.requested();
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
-            let armed = self.timer().map(|span| (process.runtime.now(), span));
+            let now = process.runtime.now();
+            // A deadline, not a span: what comes in between does not put it off.
+            self.tick_at = self.timer().map(|span| self.tick_at.unwrap_or(now + span));
+            if let Some(due) = self.tick_at.filter(|at| *at <= now) {
+                self.tick_at = None;
+                self.tick(Some(due)).await;
+                continue;
+            }
             let timer = async {
-                match armed {
-                    Some((_, span)) => process.runtime.sleep(span).await,
+                match self.tick_at {
+                    Some(at) => process.runtime.sleep(at.saturating_sub(now)).await,
                     None => std::future::pending().await,
                 }
             };
@@ -107,7 +123,8 @@ impl Feed {
                 () = &mut shutdown => return,
                 () = process.log_changed.notified() => self.review().await,
                 received = &mut self.receiving => self.received(received).await,
-                () = timer => self.tick(armed).await,
+                // The loop sees that it is due.
+                () = timer => {}
                 () = process.head_moved.notified() => self.tick(None).await,
             }
         }
@@ -156,16 +173,16 @@ impl Feed {
     /// newer one the log is read.
     async fn take(&mut self, deliveries: Vec<Delivery>) {
         let lineage = self.process.board.lineage();
+        let in_order = self.watch.follows(&deliveries);
         let last = deliveries.last().map(|delivery| delivery.event.position);
         let mut taken = Vec::with_capacity(deliveries.len());
-        let mut in_order = true;
+        let mut fits = true;
         for Delivery { event, .. } in deliveries {
             let position = event.position;
             if Some(position) <= self.end {
                 continue;
             }
             if position > Position::after(self.end) {
-                in_order = false;
                 self.process.inbox.push(std::mem::take(&mut taken));
                 self.close_gap(position).await;
             }
@@ -173,7 +190,7 @@ impl Feed {
                 match self.fitting(&lineage, event) {
                     Some(entry) => taken.push(entry),
                     None => {
-                        in_order = false;
+                        fits = false;
                         self.process.inbox.push(std::mem::take(&mut taken));
                         self.read_up_to(position, ReadReason::Hole).await;
                     }
@@ -184,7 +201,7 @@ impl Feed {
             self.process.inbox.push(taken);
         }
         self.gap = ReadReason::Hole;
-        self.watch.hear(self.process.runtime.now(), last, in_order && last == self.end);
+        self.watch.hear(self.process.runtime.now(), last, in_order && fits);
         if self.process.board.seen.lock().head <= self.end {
             self.watch.behind_since = None;
         }
@@ -254,13 +271,12 @@ impl Feed {
         }
     }
 
-    async fn tick(&mut self, armed: Option<(Duration, Duration)>) {
+    /// `due` is when it was to happen, if that was planned.
+    async fn tick(&mut self, due: Option<Duration>) {
         let now = self.process.runtime.now();
-        if let Some((armed_at, span)) = armed {
+        if due.is_some_and(|due| now.saturating_sub(due) >= self.process.config.suspect_after / 2) {
             // A process that was stopped, or too busy, did not listen: that the queue was silent says nothing.
-            if now.saturating_sub(armed_at) >= span + self.process.config.suspect_after / 2 {
-                self.watch.silent_since = self.watch.silent_since.max(now);
-            }
+            self.watch.silent_since = self.watch.silent_since.max(now);
         }
         self.observe_head(now);
         self.think();
@@ -268,12 +284,18 @@ impl Feed {
             self.watch.log_has_more = self.read(ReadReason::Outage).await > 0;
             self.think();
         } else if matches!(self.watch.mode, Mode::Direct | Mode::Probing) {
-            while self.read(ReadReason::Outage).await > 0 && !self.process.shutdown.is_requested() {}
+            // A few at once to catch up; never so many that the queue is not listened to meanwhile.
+            for _ in 0..READS_A_TICK_MAX {
+                if self.read(ReadReason::Outage).await < MUCH {
+                    break;
+                }
+            }
         }
     }
 
     fn observe_head(&mut self, now: Duration) {
-        let head = self.process.board.seen.lock().head;
+        let Seen { head, at } = *self.process.board.seen.lock();
+        self.watch.remember(at, head);
         // While the log is read it is what the queue brought that counts: what was received is the log's own doing.
         let reached = match self.watch.mode {
             Mode::Queue | Mode::Suspect => self.end,
@@ -373,13 +395,35 @@ impl Watch {
         self.batches_in_order = if good { self.batches_in_order + 1 } else { 0 };
     }
 
+    /// Whether `deliveries` go on, without a hole, where the queue was.
+    fn follows(&self, deliveries: &[Delivery]) -> bool {
+        let mut last = self.queue_last;
+        deliveries.iter().all(|delivery| {
+            let position = delivery.event.position;
+            let follows = last.is_none() || position <= Position::after(last);
+            last = last.max(Some(position));
+            follows
+        })
+    }
+
+    fn remember(&mut self, at: Duration, head: Option<Position>) {
+        if self.heads.back().is_none_or(|(last, _)| *last < at) {
+            self.heads.push_back((at, head));
+        }
+        while self.heads.front().is_some_and(|(first, _)| at.saturating_sub(*first) > CLOSE) {
+            self.heads.pop_front();
+        }
+    }
+
     fn enter(&mut self, mode: Mode, now: Duration) {
         self.mode = mode;
         self.mode_since = now;
         self.heard = false;
         self.batches_in_order = 0;
         self.log_has_more = false;
-        self.behind_since = None;
+        if mode != Mode::Suspect {
+            self.behind_since = None;
+        }
     }
 
     fn observed(&self, now: Duration, head: Option<Position>) -> Observed {
@@ -390,6 +434,7 @@ impl Watch {
             log_has_more: self.log_has_more,
             in_mode_for: now.saturating_sub(self.mode_since),
             batches_in_order: self.batches_in_order,
+            queue_is_close: self.heads.front().is_none_or(|(_, head)| self.queue_last >= *head),
             queue_at_head: self.queue_last >= head,
         }
     }

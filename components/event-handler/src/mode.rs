@@ -86,8 +86,10 @@ pub(crate) struct Observed {
     pub(crate) log_has_more: bool,
     /// How long the mode lasts.
     pub(crate) in_mode_for: Duration,
-    /// Batches since the mode was entered that came in order and reached what was received from the log.
+    /// Batches that the queue brought in order and without holes, the last ones since the mode was entered.
     pub(crate) batches_in_order: u32,
+    /// Whether the queue has brought what the log had a moment ago: relying on it makes nothing staler.
+    pub(crate) queue_is_close: bool,
     /// Whether the queue has brought all that the log is known to have.
     pub(crate) queue_at_head: bool,
 }
@@ -110,8 +112,9 @@ pub(crate) fn decide(mode: Mode, seen: &Observed, limits: &Limits) -> Option<(Mo
 }
 
 fn steady(seen: &Observed, limits: &Limits) -> bool {
-    // Where nothing is written there will be no third batch: all that there is having come is as good.
-    let proven = seen.batches_in_order >= limits.probing_batches_min || seen.queue_at_head;
+    // Where nothing is written there is no third batch: all that there is having come is as good.
+    let in_order = seen.batches_in_order >= limits.probing_batches_min && seen.queue_is_close;
+    let proven = in_order || seen.queue_at_head;
     seen.in_mode_for >= limits.probing_min && proven
 }
 
@@ -166,16 +169,18 @@ mod tests {
 
     #[test]
     fn the_queue_is_relied_on_again_after_batches_in_order_and_some_time() {
-        for (milliseconds, batches, at_head, relied_on) in [
-            (1999, 50, true, false),
-            (2000, 2, false, false),
-            (2000, 3, false, true),
-            (2000, 1, true, true),
-            (60_000, 0, false, false),
+        for (milliseconds, batches, is_close, at_head, relied_on) in [
+            (1999, 50, true, true, false),
+            (2000, 2, true, false, false),
+            (2000, 3, true, false, true),
+            (2000, 1, true, true, true),
+            (2000, 50, false, false, false),
+            (60_000, 0, true, false, false),
         ] {
             let seen = Observed {
                 in_mode_for: ms(milliseconds),
                 batches_in_order: batches,
+                queue_is_close: is_close,
                 queue_at_head: at_head,
                 ..Observed::default()
             };

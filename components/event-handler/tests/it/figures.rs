@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use event_handler::Config;
+use model::Position;
 use query_database::RowReader;
 
 use crate::{
@@ -17,12 +18,13 @@ async fn figures_of_latency() {
     let handler = world.ledger_handler();
     world.write(100).await;
     world.expect_exact("ledger").await;
+    let mut head = world.head().await;
     let mut spans = Vec::new();
     for _ in 0..3000 {
         tokio::time::sleep(Duration::from_micros(500)).await;
         world.write(1).await;
-        let head = world.head().await;
         let began = Instant::now();
+        head = head.map(Position::next);
         loop {
             let changed = world.rows.changed();
             if world.rows.checkpoint("ledger").await.expect("it serves").position >= head {

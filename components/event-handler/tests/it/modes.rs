@@ -111,3 +111,29 @@ async fn a_start_without_a_queue_ends_in_reading_the_log() {
     world.expect_exact("ledger").await;
     handler.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_system_that_is_written_to_without_a_pause_goes_to_the_log_and_back_to_the_queue() {
+    let world = World::new();
+    let handler = world.ledger_handler();
+    let busy = async {
+        loop {
+            world.write(5).await;
+        }
+    };
+    let outage = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        world.queue.set_fault(Some(Fault::Off));
+        until_mode(&handler, Mode::Direct).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        world.queue.set_fault(None);
+        until_mode(&handler, Mode::Queue).await;
+    };
+    tokio::select! {
+        biased;
+        () = outage => {}
+        () = busy => {}
+    }
+    world.expect_exact("ledger").await;
+    handler.stop().await;
+}

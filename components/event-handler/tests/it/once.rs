@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use event_handler::{Config, HeadPoll};
+use event_handler::{Config, Handle, HeadPoll};
 use message_queue::{InProcessConfig, InProcessQueue, MessageQueue};
 use model::Position;
 
@@ -105,10 +105,9 @@ async fn a_former_owner_is_fenced_and_nothing_is_folded_twice() {
 async fn a_hole_in_the_queue_is_read_from_the_log() {
     let world = World::without_relay();
     let handler = world.handler(with::<Ledger>(domain::registry()), polls_off());
+    until_begun(&handler).await;
     world.write(10).await;
-    eventually("a subscription", async || handler.status().projections[0].generation.is_some()).await;
-    let events: Vec<_> = world.store_events().await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    let events = world.store_events().await;
     world.queue.publish(events[..3].to_vec()).await.expect("the queue takes them");
     eventually("the first three", async || handler.status().received == Position::new(3)).await;
     // 4 to 8 never reach the queue.
@@ -125,9 +124,8 @@ async fn a_hole_in_the_queue_is_read_from_the_log() {
 async fn a_forged_message_is_dropped_and_its_event_read_from_the_log() {
     let world = World::without_relay();
     let handler = world.handler(with::<Ledger>(domain::registry()), polls_off());
+    until_begun(&handler).await;
     world.write(5).await;
-    eventually("a subscription", async || handler.status().projections[0].generation.is_some()).await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
     let mut events = world.store_events().await;
     let mut forged = (*events[2]).clone();
     forged.payload = b"{\"text\":\"never written\"}".as_slice().into();
@@ -144,13 +142,18 @@ async fn a_handler_that_the_queue_overran_catches_up_from_the_log() {
     let small = InProcessConfig { messages_max: 8, ..InProcessConfig::default() };
     world.queue = InProcessQueue::new(world.runtime.clone(), small, message_queue::Metrics::default());
     let handler = world.ledger_handler();
-    eventually("a subscription", async || handler.status().projections[0].generation.is_some()).await;
+    until_begun(&handler).await;
     world.start_relay();
     world.write(5000).await;
     world.expect_exact("ledger").await;
     assert!(world.direct_reads("catch-up") > 0, "{:?}", world.metrics.direct_reads());
     assert_eq!(world.direct_reads("hole"), 0, "being too slow is not the queue's fault");
     handler.stop().await;
+}
+
+/// Waits until the handler has seen the log as it is, and what is written later is new to it.
+async fn until_begun(handler: &Handle) {
+    eventually("a generation", async || handler.status().projections[0].generation.is_some()).await;
 }
 
 impl World {

@@ -52,3 +52,18 @@ async fn an_event_that_cannot_be_folded_holds_its_projection_and_no_other() {
     .await;
     handler.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_of_a_type_that_this_binary_does_not_know_holds_every_projection() {
+    let world = World::new();
+    let handler = world.ledger_handler();
+    world.write(5).await;
+    world.write_type("note.of_the_future").await;
+    world.write(5).await;
+    eventually("the projection to be held", async || handler.status().projections[0].held.is_some()).await;
+    let ledger = &handler.status().projections[0];
+    assert_eq!(ledger.checkpoint, Position::new(5));
+    assert!(ledger.held.as_deref().is_some_and(|reason| reason.contains("note.of_the_future.v1")), "{ledger:?}");
+    world.expect_prefix("ledger").await;
+    handler.stop().await;
+}

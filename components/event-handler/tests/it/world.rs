@@ -28,7 +28,7 @@ pub(crate) struct World {
     pub metrics: Metrics,
     relay: Shutdown,
     appended: Arc<Notify>,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl World {
@@ -52,7 +52,7 @@ impl World {
             metrics: Metrics::default(),
             relay: Shutdown::new(),
             appended: Arc::default(),
-            _directory: directory,
+            directory,
         }
     }
 
@@ -120,6 +120,23 @@ impl World {
     pub(crate) async fn write_text(&self, text: &str) {
         self.store.append(vec![self.note("n-0", text)]).await.expect("the log takes notes");
         self.appended.notify_one();
+    }
+
+    /// Appends an event that the domain does not declare.
+    pub(crate) async fn write_type(&self, name: &str) {
+        let mut append = self.note("n-0", "a note");
+        let event_type = EventType { name: name.into(), version: 1 };
+        append.decision = Decision::Accepted(vec![NewEvent { event_type, payload: "{}".into() }]);
+        self.store.append(vec![append]).await.expect("the log takes what it is given");
+        self.appended.notify_one();
+    }
+
+    /// Puts another log in the place of this one, as a restore does, and starts a relay for it.
+    pub(crate) fn replace_log(&mut self) {
+        let path = self.directory.path().join("restored.sqlite3");
+        let store = SqliteEventStore::open(&path, &self.runtime, Default::default()).expect("a new log");
+        self.store = Arc::new(store);
+        self.restart();
     }
 
     fn note(&self, id: &str, text: &str) -> Append {
