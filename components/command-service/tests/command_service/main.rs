@@ -8,3 +8,4 @@ mod memory;
 mod racing;
 mod relay;
 mod support;
+mod telemetry;

@@ -1,7 +1,18 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
+use command_database::ReadLimit;
 use command_service::{CommandService, Config, Metrics, Relay, RelayConfig};
-use message_queue::{Fault, InProcessConfig, InProcessQueue, MessageQueue, Subscription};
+use futures_util::future::BoxFuture;
+use message_queue::{
+    Acknowledged, Error, Fault, InProcessConfig, InProcessQueue, MessageQueue, QueueLife, Subscription,
+};
+use model::{Position, StoredEvent};
 use runtime::Runtime;
 use testkit::conformance::command_service::Request;
 
@@ -84,5 +95,89 @@ async fn a_drain_stores_the_cursor_and_leaves_the_lease_to_the_next() {
     relay.drain().await;
     let ttl = Duration::from_secs(1);
     let lease = relayed.service.log.lease_relay(relayed.runtime.uuid(), ttl).await.expect("the log is open");
-    assert_eq!(lease.and_then(|lease| lease.cursor).map(model::Position::get), Some(10));
+    assert_eq!(lease.and_then(|lease| lease.cursor).map(Position::get), Some(10));
+}
+
+/// Of three publications one fails, one loses its acknowledgement, one comes back from another life.
+struct Shaky {
+    queue: InProcessQueue,
+    count: AtomicU64,
+}
+
+impl MessageQueue for Shaky {
+    fn publish(&self, events: Vec<Arc<StoredEvent>>) -> BoxFuture<'_, Result<Acknowledged, Error>> {
+        let lost = || Error::Unavailable { reason: "no answer".to_owned() };
+        Box::pin(async move {
+            match self.count.fetch_add(1, Ordering::SeqCst) % 4 {
+                0 => Err(lost()),
+                1 => self.queue.publish(events).await.and(Err(lost())),
+                2 => {
+                    let acknowledged = self.queue.publish(events).await?;
+                    Ok(Acknowledged { life: QueueLife(uuid::Uuid::nil()), ..acknowledged })
+                }
+                _ => self.queue.publish(events).await,
+            }
+        })
+    }
+
+    fn subscribe(&self, after: Option<Position>) -> BoxFuture<'_, Result<Box<dyn Subscription>, Error>> {
+        self.queue.subscribe(after)
+    }
+
+    fn resume_after(&self, cursor: Option<Position>) -> BoxFuture<'_, Result<Option<Position>, Error>> {
+        self.queue.resume_after(cursor)
+    }
+
+    fn life(&self) -> BoxFuture<'_, Result<QueueLife, Error>> {
+        self.queue.life()
+    }
+
+    fn pending(&self) -> u64 {
+        self.queue.pending()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_published_until_its_acknowledgement_is_verified() {
+    let relayed = relayed();
+    let mut subscription = relayed.subscribe().await;
+    let shaky = Arc::new(Shaky { queue: relayed.queue.clone(), count: AtomicU64::new(0) });
+    let config = RelayConfig { batch: ReadLimit { events_max: 3, bytes_max: usize::MAX }, ..RelayConfig::default() };
+    let (log, head) = (Arc::clone(&relayed.service.log), relayed.service.group.head_changed());
+    let relay = Relay::start(&relayed.runtime, log, shaky, head, config, &relayed.metrics);
+    relayed.open(0..20).await;
+    assert_eq!(receive_to(&mut *subscription, 0, 20).await, 20);
+    relay.drain().await;
+    let mut registry = prometheus_client::registry::Registry::default();
+    relayed.metrics.register(&mut registry);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).expect("a string has room");
+    assert!(!text.contains("publish_retries_total 0\n"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_life_of_the_queue_is_filled_again() {
+    let relayed = relayed();
+    let mut subscription = relayed.subscribe().await;
+    let _relay = relayed.relay();
+    relayed.open(0..10).await;
+    receive_to(&mut *subscription, 0, 10).await;
+    relayed.queue.wipe();
+    let mut subscription = relayed.subscribe().await;
+    assert_eq!(receive_to(&mut *subscription, 0, 10).await, 10, "what the new reader asks for comes again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_relay_works_and_the_next_takes_over_from_it() {
+    let relayed = relayed();
+    let mut subscription = relayed.subscribe().await;
+    let first = relayed.relay();
+    relayed.open(0..10).await;
+    receive_to(&mut *subscription, 0, 10).await;
+    let config = RelayConfig { lease_ttl: Duration::from_millis(60), ..RelayConfig::default() };
+    let (log, head) = (Arc::clone(&relayed.service.log), relayed.service.group.head_changed());
+    let _second = Relay::start(&relayed.runtime, log, Arc::new(relayed.queue.clone()), head, config, &relayed.metrics);
+    first.drain().await;
+    relayed.open(10..20).await;
+    assert_eq!(receive_to(&mut *subscription, 10, 20).await, 20);
 }
