@@ -10,7 +10,6 @@ use crate::{
     backoff::{Backoff, jitter},
     direct::{ReadError, ReadReason},
     entry::{Entry, Source, chain_of},
-    feed::holds,
     inbox::Take,
     pace::Pace,
     process::Process,
@@ -18,23 +17,24 @@ use crate::{
     telemetry,
 };
 
+/// An apply loop. What it owns and from where it goes on is in `ownership`.
 pub(crate) struct ApplyLoop {
-    process: Arc<Process>,
-    slot: usize,
-    read_model: Arc<ReadModel>,
-    folder: Box<dyn Folder>,
-    owned: Owned,
+    pub(crate) process: Arc<Process>,
+    pub(crate) slot: usize,
+    pub(crate) read_model: Arc<ReadModel>,
+    pub(crate) folder: Box<dyn Folder>,
+    pub(crate) owned: Owned,
     /// The checkpoint that the serving generation had when it was last looked at.
-    serving_at: Option<Position>,
+    pub(crate) serving_at: Option<Position>,
     /// Entries read from the log and not yet applied.
-    backlog: std::vec::IntoIter<Entry>,
+    pub(crate) backlog: std::vec::IntoIter<Entry>,
     /// Why the log is read, should that be needed; [`ReadReason::CatchUp`] once the generation came close to the end.
-    reading: ReadReason,
-    pace: Pace,
-    reviewed: u64,
-    backoff: Backoff,
-    failed: Option<(Position, u32)>,
-    held: Option<Arc<str>>,
+    pub(crate) reading: ReadReason,
+    pub(crate) pace: Pace,
+    pub(crate) reviewed: u64,
+    pub(crate) backoff: Backoff,
+    pub(crate) failed: Option<(Position, u32)>,
+    pub(crate) held: Option<Arc<str>>,
 }
 
 /// Why a batch was not applied.
@@ -349,109 +349,12 @@ impl ApplyLoop {
         }
     }
 
-    async fn try_to_serve(&mut self) {
-        match self.process.rows.switch(self.owned.generation, self.owned.owner).await {
-            Ok(true) => {
-                self.owned.serving = true;
-                self.board().switched();
-                self.board().alarm(None);
-                info!(projection.name = self.read_model.name, generation = %self.owned.generation, "a new generation answers from now on");
-            }
-            Ok(false) => self.look_at_serving().await,
-            Err(error) => {
-                warn!(projection.name = self.read_model.name, error = %chain_of(&error), "the generations could not be switched");
-            }
-        }
-    }
-
-    async fn look_at_serving(&mut self) {
-        if let Ok(generations) = self.process.rows.generations().await {
-            let of_this = |status: &&query_database::GenerationStatus| status.read_model == self.read_model.name;
-            self.serving_at =
-                generations.iter().filter(of_this).find(|status| status.serving).and_then(|status| status.position);
-            let own = generations.iter().find(|status| status.generation == self.owned.generation);
-            self.held = own.and_then(|status| status.held.as_deref()).map(Arc::from);
-            self.board().held(self.held.clone());
-        }
-    }
-
-    /// Takes the generation of this version and shape over, and makes sure that it belongs to this log. `false` when the
-    /// process is to end first.
-    async fn take_over(&mut self) -> bool {
-        loop {
-            match self.process.rows.take(self.read_model.clone()).await {
-                Ok(owned) => {
-                    self.own(owned).await;
-                    return self.compare_with_log().await;
-                }
-                Err(error) => {
-                    warn!(projection.name = self.read_model.name, error = %chain_of(&error), "a read model cannot be taken over; trying again");
-                    if !self.pause().await {
-                        return false;
-                    }
-                }
-            }
-        }
-    }
-
-    async fn own(&mut self, owned: Owned) {
-        self.folder.rollback();
-        self.backlog = Vec::new().into_iter();
-        let empty_log = self.process.board.seen.lock().head.is_none();
-        let filled = !owned.serving || (owned.position.is_none() && !empty_log);
-        self.reading = if filled { ReadReason::Rebuild } else { ReadReason::CatchUp };
-        let metrics = self.process.metrics.of_projection(&self.read_model.name, owned.generation.0);
-        self.board().owned(&owned, metrics);
-        self.owned = owned;
-        self.look_at_serving().await;
-    }
-
-    /// Compares the checkpoint with the log. One that is not of this log cannot be gone on from: rows do not unfold.
-    async fn compare_with_log(&mut self) -> bool {
-        loop {
-            match holds(&self.process, self.owned.position, self.owned.hash).await {
-                Ok(true) => return true,
-                Ok(false) => return self.start_anew().await,
-                Err(error) => {
-                    warn!(projection.name = self.read_model.name, error = %chain_of(&error), "a checkpoint cannot be compared with the log; trying again");
-                }
-            }
-            if !self.pause().await {
-                return false;
-            }
-        }
-    }
-
-    async fn start_anew(&mut self) -> bool {
-        let what = format!(
-            "checkpoint {} of generation {} is not one of this log",
-            Position::count(self.owned.position),
-            self.owned.generation
-        );
-        error!(projection.name = self.read_model.name, alarm = what, "the read model is built anew");
-        loop {
-            match self.process.rows.take_anew(self.read_model.clone()).await {
-                Ok(owned) => {
-                    self.board().alarm(Some(what.into()));
-                    self.own(owned).await;
-                    return true;
-                }
-                Err(error) => {
-                    warn!(projection.name = self.read_model.name, error = %chain_of(&error), "a new generation cannot be made; trying again");
-                    if !self.pause().await {
-                        return false;
-                    }
-                }
-            }
-        }
-    }
-
-    async fn pause(&mut self) -> bool {
+    pub(crate) async fn pause(&mut self) -> bool {
         let pause = self.backoff.pause(&self.process.runtime);
         self.process.pause(pause).await
     }
 
-    fn board(&self) -> &Slot {
+    pub(crate) fn board(&self) -> &Slot {
         &self.process.board.slots[self.slot]
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! One task, so that the two feeds cannot overtake each other. It never waits for a projection.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use command_database::ReadLimit;
 use futures_util::future::{BoxFuture, FutureExt};
@@ -13,17 +13,16 @@ use tracing::{error, info, warn};
 use crate::{
     direct::{ReadError, ReadReason},
     entry::{Entry, Source, chain_of},
-    mode::{Limits, Mode, Observed, Reason, decide},
+    mode::{Limits, Mode, Reason, decide},
     process::Process,
     status::{Seen, Switch},
+    watch::Watch,
 };
 
 /// How often the mode is thought about while the log has more than was received.
 const TICK: Duration = Duration::from_millis(10);
 /// A read that brought fewer events than this came close to the end of the log.
 const MUCH: usize = 256;
-/// A queue that is further behind than this is not yet relied on.
-const CLOSE: Duration = Duration::from_millis(200);
 const READS_A_TICK_MAX: usize = 8;
 const MESSAGES_MAX: usize = 1024;
 const RESUBSCRIBE_PAUSE: Duration = Duration::from_millis(50);
@@ -38,20 +37,6 @@ pub(crate) struct Feed {
     gap: ReadReason,
     tick_at: Option<Duration>,
     watch: Watch,
-}
-
-/// What the mode depends on.
-struct Watch {
-    mode: Mode,
-    mode_since: Duration,
-    heard: bool,
-    silent_since: Duration,
-    behind_since: Option<Duration>,
-    batches_in_order: u32,
-    queue_last: Option<Position>,
-    /// The head of the log in the last moments, oldest first.
-    heads: VecDeque<(Duration, Option<Position>)>,
-    log_has_more: bool,
 }
 
 /// The subscription comes back with each result: the future of a `next` is never dropped half-way.
@@ -82,18 +67,7 @@ impl Feed {
     /// A feed that goes on after the event at `end`, whose hash is `hash`.
     pub(crate) fn new(process: Arc<Process>, end: Option<Position>, hash: Hash) -> Self {
         process.inbox.start_after(end);
-        let now = process.runtime.now();
-        let watch = Watch {
-            mode: Mode::Queue,
-            mode_since: now,
-            heard: false,
-            silent_since: now + process.config.start_grace,
-            behind_since: None,
-            batches_in_order: 0,
-            queue_last: None,
-            heads: VecDeque::new(),
-            log_has_more: false,
-        };
+        let watch = Watch::new(process.runtime.now(), process.config.start_grace);
         let receiving = subscribe(process.queue.clone(), end).boxed();
         Self { process, end, hash, receiving, gap: ReadReason::CatchUp, tick_at: None, watch }
     }
@@ -385,57 +359,4 @@ pub(crate) async fn holds(
     let before = Position::new(position.get() - 1);
     let found = process.store.read(before, ReadLimit { events_max: 1, bytes_max: 1 }).await?;
     Ok(found.first().is_some_and(|event| event.position == position && event.hash == hash))
-}
-
-impl Watch {
-    fn hear(&mut self, now: Duration, last: Option<Position>, good: bool) {
-        self.heard = true;
-        self.silent_since = now;
-        self.queue_last = last;
-        self.batches_in_order = if good { self.batches_in_order + 1 } else { 0 };
-    }
-
-    /// Whether `deliveries` go on, without a hole, where the queue was.
-    fn follows(&self, deliveries: &[Delivery]) -> bool {
-        let mut last = self.queue_last;
-        deliveries.iter().all(|delivery| {
-            let position = delivery.event.position;
-            let follows = last.is_none() || position <= Position::after(last);
-            last = last.max(Some(position));
-            follows
-        })
-    }
-
-    fn remember(&mut self, at: Duration, head: Option<Position>) {
-        if self.heads.back().is_none_or(|(last, _)| *last < at) {
-            self.heads.push_back((at, head));
-        }
-        while self.heads.front().is_some_and(|(first, _)| at.saturating_sub(*first) > CLOSE) {
-            self.heads.pop_front();
-        }
-    }
-
-    fn enter(&mut self, mode: Mode, now: Duration) {
-        self.mode = mode;
-        self.mode_since = now;
-        self.heard = false;
-        self.batches_in_order = 0;
-        self.log_has_more = false;
-        if mode != Mode::Suspect {
-            self.behind_since = None;
-        }
-    }
-
-    fn observed(&self, now: Duration, head: Option<Position>) -> Observed {
-        Observed {
-            behind_for: self.behind_since.map(|since| now.saturating_sub(since)),
-            heard: self.heard,
-            silent_for: now.saturating_sub(self.silent_since),
-            log_has_more: self.log_has_more,
-            in_mode_for: now.saturating_sub(self.mode_since),
-            batches_in_order: self.batches_in_order,
-            queue_is_close: self.heads.front().is_none_or(|(_, head)| self.queue_last >= *head),
-            queue_at_head: self.queue_last >= head,
-        }
-    }
 }

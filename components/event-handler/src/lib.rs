@@ -14,10 +14,12 @@ mod handler;
 mod head;
 mod inbox;
 mod mode;
+mod ownership;
 mod pace;
 mod process;
 mod status;
 mod telemetry;
+mod watch;
 
 pub use self::{
     config::{Config, HeadPoll},
