@@ -3,5 +3,6 @@
 mod clean;
 mod domain;
 mod log;
+mod measure;
 mod rows;
 mod system;

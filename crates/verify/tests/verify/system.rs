@@ -99,18 +99,30 @@ pub(crate) fn stream(id: &str) -> StreamId {
 
 impl Running {
     pub(crate) async fn append(&mut self, id: &str, events: Vec<(&'static str, String)>) {
+        self.append_many(&[id.to_owned()], &events).await;
+    }
+
+    /// The same events for each of `ids`, in one commit.
+    pub(crate) async fn append_many(&mut self, ids: &[String], events: &[(&'static str, String)]) {
+        let batch = ids.iter().map(|id| self.command(id, events)).collect();
+        let outcomes = self.store.append(batch).await.expect("appended");
+        let committed = |outcome: &Outcome| matches!(outcome, Outcome::Committed { .. });
+        assert!(outcomes.iter().all(committed), "{outcomes:?}");
+    }
+
+    fn command(&mut self, id: &str, events: &[(&'static str, String)]) -> Append {
         self.commands += 1 << 64;
         let command = Uuid::from_u128(self.commands);
-        let append = Append {
+        Append {
             stream: stream(id),
             expected: ExpectedVersion::Any,
             command_id: CommandId(command),
             decision: Decision::Accepted(
                 events
-                    .into_iter()
+                    .iter()
                     .map(|(name, payload)| NewEvent {
-                        event_type: EventType { name: name.into(), version: 1 },
-                        payload: payload.into(),
+                        event_type: EventType { name: (*name).into(), version: 1 },
+                        payload: payload.clone().into(),
                     })
                     .collect(),
             ),
@@ -122,9 +134,7 @@ impl Running {
                 trace: TraceContext { trace_id: command.as_u128(), parent_id: 0, sampled: false },
             },
             idempotency: Some(Idempotency { key: Hash::of(command.as_bytes()), fingerprint: Hash::default() }),
-        };
-        let outcomes = self.store.append(vec![append]).await.expect("appended");
-        assert!(matches!(outcomes.as_slice(), [Outcome::Committed { .. }]), "{outcomes:?}");
+        }
     }
 
     pub(crate) async fn snapshot(&self, id: &str, version: u64, state: &str) {
@@ -136,13 +146,13 @@ impl Running {
         self.store.save_snapshot(snapshot).await.expect("saved");
     }
 
-    /// Applies what is not applied yet, as an event handler does.
-    pub(crate) async fn fold(&mut self) {
+    /// Applies a batch of what is not applied yet, as an event handler does; `false` at the head.
+    pub(crate) async fn fold(&mut self) -> bool {
         let registry = registry();
         let events = self.store.read(self.owned.position, ReadLimit::default()).await.expect("events");
         let decoded = events.into_iter().map(|event| Arc::new(registry.decode(event).expect("decodes")));
         let events: Vec<_> = decoded.collect();
-        let Some(last) = events.last() else { return };
+        let Some(last) = events.last() else { return false };
         let keys: Vec<RowKey> = self.folder.plan(&events).expect("planned");
         for row in self.database.rows(self.owned.generation, keys).await.expect("rows") {
             let row = row.as_ref().map(|body| std::str::from_utf8(body).expect("text"));
@@ -162,5 +172,6 @@ impl Running {
         assert_eq!(outcome, query_database::CommitOutcome::Stored);
         self.folder.commit();
         self.owned.position = Some(last.position);
+        true
     }
 }
