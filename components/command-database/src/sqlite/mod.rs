@@ -10,6 +10,8 @@ mod relay;
 mod row;
 mod scan;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::{

@@ -1,5 +1,10 @@
 //! The embedded log, from outside.
 
+mod chain;
 mod conformance;
+mod fatal;
 mod given;
+mod group_commit;
+mod hops;
+mod model;
 mod sqlite;
