@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 /// What stays as it is in an encoded key: the unreserved characters of RFC 3986.
@@ -71,13 +73,24 @@ pub fn encode_part(part: &str) -> String {
 ///
 /// # Errors
 /// [`KeyError`] as [`Key::encoded`] has it.
-pub fn canonical(path: &str) -> Result<String, KeyError> {
+pub fn canonical(path: &str) -> Result<Cow<'_, str>, KeyError> {
+    // Every point read comes by here, and nearly every key is already spelled as it is stored.
+    if is_plain(path) {
+        return Ok(Cow::Borrowed(path));
+    }
     let parts = path.split('/').map(|part| match percent_decode_str(part).decode_utf8() {
         Ok(text) if text.is_empty() => Err(KeyError::Empty),
         Ok(text) => Ok(encode_part(&text)),
         Err(_) => Err(KeyError::NotText),
     });
-    within_limit(parts.collect::<Result<Vec<_>, _>>()?.join("/"))
+    within_limit(parts.collect::<Result<Vec<_>, _>>()?.join("/")).map(Cow::Owned)
+}
+
+/// Whether `path` is a key without anything to encode in it.
+fn is_plain(path: &str) -> bool {
+    let unreserved = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    path.len() <= KEY_BYTES_MAX
+        && path.as_bytes().split(|byte| *byte == b'/').all(|part| !part.is_empty() && part.iter().all(unreserved))
 }
 
 impl Key for String {
