@@ -95,22 +95,24 @@ impl Queries {
         self.known.iter().find(|known| known.name == name).ok_or_else(unknown)
     }
 
-    async fn answer_point(&self, query: PointQuery) -> Result<Answer, QueryOutcome> {
-        let known = self.known(&query.read_model)?;
+    async fn timed(&self, known: &Known, answer: impl Future<Output = Result<Answer, QueryOutcome>>) -> QueryOutcome {
         let began = self.runtime.now();
+        let outcome = answer.await.map_or_else(|refused| refused, QueryOutcome::Answered);
+        known.metrics.duration.observe(self.runtime.now().saturating_sub(began).as_secs_f64());
+        outcome
+    }
+
+    async fn answer_point(&self, known: &Known, query: PointQuery) -> Result<Answer, QueryOutcome> {
         let key = canonical_key(&query.key).map_err(|error| QueryOutcome::InvalidKey { detail: error.to_string() })?;
         let key = RowKey { tenant: query.tenant, key: key.into() };
         let read = || async { self.reader.point(&known.name, &key).await.map_err(|error| failed(&error, query.trace)) };
         let (PointRead { row, checkpoint }, freshness) =
             self.settled(known, query.consistency, read, |read| &read.checkpoint).await?;
         let body = row.map_or(Body::NoRow, |row| Body::Row { body: row.body, position: row.position });
-        known.metrics.duration.observe(self.runtime.now().saturating_sub(began).as_secs_f64());
         Ok(Answer { body, generation: checkpoint.generation, token: token_of(&checkpoint), freshness })
     }
 
-    async fn answer_list(&self, query: ListQuery) -> Result<Answer, QueryOutcome> {
-        let known = self.known(&query.read_model)?;
-        let began = self.runtime.now();
+    async fn answer_list(&self, known: &Known, query: ListQuery) -> Result<Answer, QueryOutcome> {
         let read = || self.read_list(&query);
         let (ListRead { rows, more, checkpoint }, freshness) =
             self.settled(known, query.consistency, read, |read| &read.checkpoint).await?;
@@ -118,7 +120,6 @@ impl Queries {
         let next_page_token = last.and_then(|row| self.sealer.seal(&query, checkpoint.generation, &row.start));
         let rows = rows.into_iter().map(|row| row.body).collect();
         let body = Body::Page { rows, next_page_token, position: checkpoint.position };
-        known.metrics.duration.observe(self.runtime.now().saturating_sub(began).as_secs_f64());
         Ok(Answer { body, generation: checkpoint.generation, token: token_of(&checkpoint), freshness })
     }
 
@@ -249,10 +250,6 @@ fn failed(error: &Error, trace: TraceContext) -> QueryOutcome {
     }
 }
 
-fn outcome(result: Result<Answer, QueryOutcome>) -> QueryOutcome {
-    result.map_or_else(|refused| refused, QueryOutcome::Answered)
-}
-
 fn hop(trace: TraceContext) -> tracing::Span {
     tracing::debug_span!(
         target: HOP,
@@ -266,15 +263,27 @@ fn hop(trace: TraceContext) -> tracing::Span {
 impl QueryService for Queries {
     fn point(&self, query: PointQuery) -> BoxFuture<'_, QueryOutcome> {
         let hop = hop(query.trace);
-        if hop.is_disabled() {
-            return Box::pin(async { outcome(self.answer_point(query).await) });
-        }
-        Box::pin(async { outcome(self.answer_point(query).await) }.instrument(hop))
+        let outcome = async {
+            let known = match self.known(&query.read_model) {
+                Ok(known) => known,
+                Err(unknown) => return unknown,
+            };
+            self.timed(known, self.answer_point(known, query)).await
+        };
+        // Without a span there is nothing to enter and leave.
+        if hop.is_disabled() { Box::pin(outcome) } else { Box::pin(outcome.instrument(hop)) }
     }
 
     fn list(&self, query: ListQuery) -> BoxFuture<'_, QueryOutcome> {
         let hop = hop(query.trace);
-        Box::pin(async { outcome(self.answer_list(query).await) }.instrument(hop))
+        let outcome = async {
+            let known = match self.known(&query.read_model) {
+                Ok(known) => known,
+                Err(unknown) => return unknown,
+            };
+            self.timed(known, self.answer_list(known, query)).await
+        };
+        Box::pin(outcome.instrument(hop))
     }
 }
 

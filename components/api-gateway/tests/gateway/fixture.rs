@@ -39,7 +39,7 @@ impl CommandService for Services {
         let delay = *self.delay.lock().expect("as above");
         Box::pin(async move {
             if let Some(delay) = delay {
-                tokio::time::sleep(delay).await;
+                Runtime::tokio().sleep(delay).await;
             }
             outcome
         })
@@ -51,7 +51,7 @@ impl Services {
         let delay = *self.delay.lock().expect("as above");
         Box::pin(async move {
             if let Some(delay) = delay {
-                tokio::time::sleep(delay).await;
+                Runtime::tokio().sleep(delay).await;
             }
             self.query_outcomes.lock().expect("as above").pop_front().expect("a test sets every outcome")
         })
