@@ -35,7 +35,9 @@ pub(super) struct World {
 
 impl World {
     pub(super) async fn new(make: Make<'_>) -> Self {
-        let directory = tempfile::tempdir().expect("a directory for the rows");
+        // In memory where that is possible: hundreds of databases are made, and none has to survive anything.
+        let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        let directory = directory.expect("a directory for the rows");
         let path = directory.path().join(SqliteQueryDatabase::FILE_NAME);
         let config = SqliteConfig { readers: 1, list_workers: 1, ..SqliteConfig::default() };
         let database = SqliteQueryDatabase::open(&path, &Runtime::tokio(), &config).expect("the database opens");
