@@ -1,1 +1,22 @@
-//! The process: App and the roles.
+//! The process: an application's domain, and every box around it.
+//!
+//! [`App`] is what a user's `main` builds and runs. [`Dev`] is all boxes in one process on embedded storage, as `dev` runs
+//! them and as tests start them.
+
+mod admin;
+mod app;
+mod cli;
+mod data_directory;
+mod dev;
+mod error;
+mod roles;
+mod settings;
+mod telemetry;
+
+pub use self::{
+    app::{App, Handler},
+    data_directory::DataDirectory,
+    dev::Dev,
+    error::Error,
+    settings::{Origin, Settings},
+};

@@ -3,6 +3,7 @@ use std::{sync::Arc, time::Duration};
 use command_database::{EventStore, Head};
 use message_queue::MessageQueue;
 use model::{Hash, Position, Registry};
+use parking_lot::Mutex;
 use query_database::RowWriter;
 use runtime::{Runtime, Shutdown, Task};
 use tokio::sync::Notify;
@@ -49,7 +50,7 @@ pub struct Parts {
 /// A running event handler. Dropping it leaves it running.
 pub struct Handle {
     process: Arc<Process>,
-    done: Task<()>,
+    done: Mutex<Option<Task<()>>>,
 }
 
 impl EventHandler {
@@ -59,7 +60,7 @@ impl EventHandler {
     pub fn start(parts: Parts) -> Handle {
         let process = Arc::new(process(parts));
         let done = process.runtime.spawn("event-handler", run(process.clone()));
-        Handle { process, done }
+        Handle { process, done: Mutex::new(Some(done)) }
     }
 }
 
@@ -71,10 +72,14 @@ impl Handle {
     }
 
     /// Ends it: commits that were begun are finished, and what comes after them is applied by the next one.
-    pub async fn stop(self) {
+    /// A second call returns at once.
+    pub async fn stop(&self) {
         self.process.shutdown.request();
-        // Without an answer its runtime has ended, and it with that.
-        let _ = self.done.await;
+        let done = self.done.lock().take();
+        if let Some(done) = done {
+            // Without an answer its runtime has ended, and it with that.
+            let _ = done.await;
+        }
     }
 }
 

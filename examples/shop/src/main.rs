@@ -2,20 +2,31 @@
 
 use std::process::ExitCode;
 
-use clap::Command;
-use shop::{feed, import};
+use diptych::App;
+use shop::{
+    domain::{
+        CountrySales, CustomerValue, DailySales, OrderSummary, ProductSales, adjustment::Adjustment,
+        credit_note::CreditNote, order::Order,
+    },
+    feed, import,
+};
+
+const PLACE: &str = r#"curl -i $API/commands/order/o-1/place --json '{"customer":"c-7","country":"France","lines":[{"stock_code":"tea-100","quantity":2,"price":"4.500","time":"2026-11-23T10:00"}]}'"#;
+const READ: &str = "curl -i $API/queries/order_summary/o-1";
 
 fn main() -> ExitCode {
-    let arguments = Command::new("shop")
-        .about("A wholesaler's order book")
-        .subcommand_required(true)
-        .arg_required_else_help(true)
-        .subcommand(import::command())
-        .subcommand(feed::command())
-        .get_matches();
-    match arguments.subcommand() {
-        Some(("import", arguments)) => import::run(arguments),
-        Some(("feed", arguments)) => feed::run(arguments),
-        _ => ExitCode::FAILURE,
-    }
+    App::new("shop")
+        .aggregate::<Order>()
+        .aggregate::<CreditNote>()
+        .aggregate::<Adjustment>()
+        .projection::<OrderSummary>()
+        .projection::<ProductSales>()
+        .projection::<CustomerValue>()
+        .projection::<CountrySales>()
+        .projection::<DailySales>()
+        .example(PLACE)
+        .example(READ)
+        .subcommand(feed::command(), feed::run)
+        .subcommand(import::command(), import::run)
+        .run()
 }

@@ -1,0 +1,168 @@
+//! The operator's listener: status, metrics, health, and faults to practise with. Loopback only.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use http::{HeaderValue, Method, StatusCode, header};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use prometheus_client::{encoding::text::encode, registry::Registry};
+use runtime::Shutdown;
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, sync::Semaphore};
+
+use crate::Error;
+
+/// What the operator can ask of a process.
+pub(crate) trait Operated: Send + Sync + 'static {
+    /// Head, mode, and each projection's place.
+    fn status(&self) -> futures_util::future::BoxFuture<'_, Value>;
+    /// Each thing that has to be so before requests may come, and whether it is.
+    fn readiness(&self) -> Vec<(&'static str, bool)>;
+    /// Turns the message queue off or on.
+    fn set_queue_off(&self, off: bool);
+}
+
+#[derive(Clone)]
+struct Admin {
+    operated: Arc<dyn Operated>,
+    metrics: Arc<Registry>,
+}
+
+/// Most connections at a time: an operator and a scraper, not the world.
+const CONNECTIONS_MAX: usize = 64;
+const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+
+pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
+    if !address.ip().is_loopback() {
+        return Err(Error::NotLoopback { setting: "admin.listen", address });
+    }
+    TcpListener::bind(address).await.map_err(|source| Error::Listen { setting: "admin.listen", address, source })
+}
+
+pub(crate) async fn serve(
+    listener: TcpListener,
+    operated: Arc<dyn Operated>,
+    metrics: Arc<Registry>,
+    shutdown: Shutdown,
+) {
+    let router = router(Admin { operated, metrics });
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = shutdown.requested() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let (Ok((socket, _)), Ok(place)) = (accepted, places.clone().try_acquire_owned()) else {
+            // Out of descriptors, or too many at once: neither gets better by asking again at once.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            continue;
+        };
+        let service = TowerToHyperService::new(router.clone());
+        tokio::spawn(async move {
+            let _place = place;
+            let mut http = hyper::server::conn::http1::Builder::new();
+            http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX);
+            // How a client of ours ends its connection is its own affair.
+            let _ = http.serve_connection(TokioIo::new(socket), service).await;
+        });
+    }
+}
+
+fn router(admin: Admin) -> Router {
+    Router::new()
+        .route("/status", get(status))
+        .route("/metrics", get(metrics))
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/startupz", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/faults/queue", post(queue_off).delete(queue_on))
+        .fallback(|| async { problem(StatusCode::NOT_FOUND, "not-found", "there is no such page here") })
+        .method_not_allowed_fallback(|| async {
+            problem(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "this page does not take that method")
+        })
+        .layer(middleware::from_fn(from_here_only))
+        .with_state(admin)
+}
+
+/// A page in a browser must not reach this listener: neither under a foreign name (DNS rebinding) nor by a form.
+async fn from_here_only(request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| if port.parse::<u16>().is_ok() { name } else { host });
+    if !matches!(name, "localhost" | "127.0.0.1" | "[::1]") {
+        return problem(StatusCode::FORBIDDEN, "forbidden", "ask for this listener by its loopback address");
+    }
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    if !reads && request.headers().contains_key(header::ORIGIN) {
+        return problem(StatusCode::FORBIDDEN, "forbidden", "a page of another origin may change nothing here");
+    }
+    let mut response = next.run(request).await;
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn status(State(admin): State<Admin>) -> Response {
+    let mut text = serde_json::to_string_pretty(&admin.operated.status().await).unwrap_or_default();
+    text.push('\n');
+    ([(header::CONTENT_TYPE, "application/json")], text).into_response()
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    let mut text = String::new();
+    match encode(&mut text, &admin.metrics) {
+        Ok(()) => {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(header::CONTENT_TYPE, kind)], text).into_response()
+        }
+        Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the metrics cannot be written"),
+    }
+}
+
+async fn readyz(State(admin): State<Admin>, request: Request) -> Response {
+    let checks = admin.operated.readiness();
+    let ready = checks.iter().all(|(_, passed)| *passed);
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let mut text = String::new();
+    if request.uri().query().is_some_and(|query| query.split('&').any(|part| part == "verbose")) {
+        for (check, passed) in checks {
+            text.push_str(&format!("{check}: {}\n", if passed { "ok" } else { "not ready" }));
+        }
+    }
+    text.push_str(if ready { "ok\n" } else { "not ready\n" });
+    (status, text).into_response()
+}
+
+async fn queue_off(State(admin): State<Admin>) -> Response {
+    admin.operated.set_queue_off(true);
+    tracing::warn!("the message queue was turned off by the fault control");
+    axum::Json(json!({ "queue": "off" })).into_response()
+}
+
+async fn queue_on(State(admin): State<Admin>) -> Response {
+    admin.operated.set_queue_off(false);
+    tracing::warn!("the message queue was turned on by the fault control");
+    axum::Json(json!({ "queue": "on" })).into_response()
+}
+
+fn problem(status: StatusCode, code: &str, detail: &str) -> Response {
+    let problem = json!({
+        "type": format!("/errors/{code}"),
+        "title": status.canonical_reason(),
+        "status": status.as_u16(),
+        "code": code,
+        "retryable": false,
+        "detail": detail,
+    });
+    let kind = [(header::CONTENT_TYPE, "application/problem+json")];
+    (status, kind, Body::from(problem.to_string())).into_response()
+}

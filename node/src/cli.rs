@@ -1,0 +1,190 @@
+//! The command line. Data goes to stdout, talk to stderr.
+
+use std::{
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use clap::{Arg, ArgMatches, Command, builder::PossibleValuesParser, value_parser};
+use model::Registry;
+use tracing_subscriber::EnvFilter;
+
+use crate::{App, DataDirectory, Dev, Error, Settings, error::chain, settings::Values};
+
+/// Exit codes beside 0.
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const VIOLATION: u8 = 3;
+
+pub(crate) fn run(app: App) -> ExitCode {
+    let App { name, registry, subcommands, examples } = app;
+    let matches = command(name, &subcommands).get_matches();
+    let registry = match registry {
+        Ok(registry) => Arc::new(registry),
+        Err(error) => return fail(&Error::Registry(error)),
+    };
+    match matches.subcommand() {
+        Some(("dev", arguments)) => dev(name, &registry, &examples, arguments),
+        Some(("verify", arguments)) => verify(name, &registry, arguments),
+        Some(("config", arguments)) => config(name, arguments),
+        Some((verb, arguments)) => match subcommands.iter().find(|(command, _)| command.get_name() == verb) {
+            Some((_, handler)) => handler(arguments),
+            None => ExitCode::from(USAGE),
+        },
+        None => ExitCode::from(USAGE),
+    }
+}
+
+fn command(name: &'static str, subcommands: &[(Command, crate::Handler)]) -> Command {
+    let config = Arg::new("config").long("config").value_name("FILE").value_parser(value_parser!(PathBuf));
+    let data = Arg::new("data").long("data").value_name("DIR").help("Directory of the data");
+    let address = |flag: &'static str, help: &'static str| Arg::new(flag).long(flag).value_name("ADDR").help(help);
+    let output = Arg::new("output")
+        .short('o')
+        .value_parser(PossibleValuesParser::new(["table", "json", "ndjson"]))
+        .default_value("table")
+        .help("How results are printed");
+    let dev = Command::new("dev")
+        .about("Runs every box in this process, on embedded storage")
+        .arg(data.clone())
+        .arg(address("listen", "Where the interface is served [default: 127.0.0.1:8080]"))
+        .arg(address("admin", "Where status, metrics and health are served [default: 127.0.0.1:8081]"))
+        .arg(config.clone().help("Settings in TOML"));
+    let verify = Command::new("verify")
+        .about("Shows that log, rows and checkpoints agree; beside a running system or a stopped one")
+        .arg(data.help("Directory of the data [default: that of dev]"))
+        .arg(output.clone());
+    let show = Command::new("show")
+        .about("Prints every setting, its value and where that comes from")
+        .arg(config.help("Settings in TOML"))
+        .arg(output);
+    Command::new(name)
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("A Diptych application: commands in, read models out")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(dev)
+        .subcommand(verify)
+        .subcommand(Command::new("config").about("Settings").subcommand_required(true).subcommand(show))
+        .subcommands(subcommands.iter().map(|(command, _)| command.clone()))
+}
+
+fn fail(error: &Error) -> ExitCode {
+    eprintln!("error: {}", chain(error));
+    match error {
+        Error::Settings(_) | Error::NotLoopback { .. } | Error::Registry(_) => ExitCode::from(USAGE),
+        _ => ExitCode::from(FAILED),
+    }
+}
+
+/// `$XDG_DATA_HOME/<application>`, or what that is where it is not set.
+fn default_data(name: &str) -> String {
+    let home = std::env::var("XDG_DATA_HOME").ok().filter(|path| Path::new(path).is_absolute());
+    let base =
+        home.map(PathBuf::from).or_else(|| Some(PathBuf::from(std::env::var("HOME").ok()?).join(".local/share")));
+    base.unwrap_or_else(|| PathBuf::from(".")).join(name).to_string_lossy().into_owned()
+}
+
+fn settings(
+    name: &str,
+    arguments: &ArgMatches,
+    flags: &[(&str, &str)],
+) -> Result<(Settings, std::collections::BTreeMap<String, (String, crate::Origin)>), Error> {
+    let given = |flag: &str| arguments.try_get_one::<String>(flag).ok().flatten().cloned();
+    let flags: Values = flags.iter().filter_map(|(flag, key)| Some(((*key).to_owned(), given(flag)?))).collect();
+    let file = arguments.try_get_one::<PathBuf>("config").ok().flatten();
+    Settings::load(&default_data(name), file.map(PathBuf::as_path), std::env::vars(), &flags)
+}
+
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
+    // A test or an application that has its own keeps it.
+    let _ = subscriber.try_init();
+}
+
+fn dev(name: &'static str, registry: &Arc<Registry>, examples: &[&'static str], arguments: &ArgMatches) -> ExitCode {
+    let flags = [("data", "data"), ("listen", "load_balancer.listen"), ("admin", "admin.listen")];
+    let settings = match settings(name, arguments, &flags) {
+        Ok((settings, _)) => settings,
+        Err(error) => return fail(&error),
+    };
+    log_to_stderr();
+    let threads = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(threads) => threads,
+        Err(error) => return fail(&Error::Threads(error)),
+    };
+    let ended = threads.block_on(async {
+        let dev = Dev::start(name, registry.clone(), &settings).await?;
+        println!("{}", welcome(name, &dev, examples));
+        dev.run_until_signal().await;
+        Ok(())
+    });
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn welcome(name: &str, dev: &Dev, examples: &[&'static str]) -> String {
+    let api = format!("http://{}", dev.api_address());
+    let mut lines = vec![
+        format!("{name} is running: every box of the diagram, in this process."),
+        format!("  API     {api}"),
+        format!("  admin   http://{}/status", dev.admin_address()),
+        format!("  data    {}", dev.data().display()),
+    ];
+    if !examples.is_empty() {
+        lines.push("Try, in another terminal:".to_owned());
+        lines.extend(examples.iter().map(|example| format!("  {}", example.replace("$API", &api))));
+    }
+    lines.push("Stop with Ctrl-C; nothing that was acknowledged is lost, however it stops.".to_owned());
+    lines.join("\n")
+}
+
+fn verify(name: &'static str, registry: &Arc<Registry>, arguments: &ArgMatches) -> ExitCode {
+    let settings = match settings(name, arguments, &[("data", "data")]) {
+        Ok((settings, _)) => settings,
+        Err(error) => return fail(&error),
+    };
+    let data = Path::new(&settings.data);
+    if let Err(error) = DataDirectory::check(data, name) {
+        return fail(&error);
+    }
+    let report = match verify::run(&DataDirectory::log(data), &DataDirectory::rows(data), registry) {
+        Ok(report) => report,
+        Err(error) => {
+            eprintln!("error: cannot verify {}: {}", data.display(), chain(&error));
+            return ExitCode::from(FAILED);
+        }
+    };
+    match arguments.get_one::<String>("output").map(String::as_str) {
+        Some("table") | None => println!("{report}"),
+        Some(_) => println!("{}", serde_json::to_string(&report).unwrap_or_default()),
+    }
+    if report.holds() { ExitCode::SUCCESS } else { ExitCode::from(VIOLATION) }
+}
+
+fn config(name: &'static str, arguments: &ArgMatches) -> ExitCode {
+    let Some(("show", arguments)) = arguments.subcommand() else {
+        return ExitCode::from(USAGE);
+    };
+    let shown = match settings(name, arguments, &[]) {
+        Ok((_, shown)) => shown,
+        Err(error) => return fail(&error),
+    };
+    if arguments.get_one::<String>("output").map(String::as_str) == Some("table") {
+        let width = shown.keys().map(String::len).max().unwrap_or_default();
+        for (key, (value, origin)) in shown {
+            println!("{key:width$}  {value}  ({})", format!("{origin:?}").to_lowercase());
+        }
+    } else {
+        for (key, (value, origin)) in shown {
+            println!("{}", serde_json::json!({ "key": key, "value": value, "source": origin }));
+        }
+    }
+    ExitCode::SUCCESS
+}

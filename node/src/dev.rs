@@ -1,0 +1,265 @@
+//! All boxes in one process, on embedded storage.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use command_database::EventStore;
+use command_service::{Executor, Relay};
+use event_handler::Handle;
+use futures_util::future::BoxFuture;
+use load_balancer::Instance;
+use message_queue::{Fault, InProcessQueue};
+use model::{Position, Registry};
+use query_database::SqliteQueryDatabase;
+use runtime::{Runtime, Shutdown, Task};
+use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{DataDirectory, Error, Settings, admin, error::chain, roles, telemetry};
+
+/// How long a drain may take before the process ends all the same.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// Every box of the diagram, running.
+#[derive(Debug)]
+pub struct Dev {
+    api_address: SocketAddr,
+    admin_address: SocketAddr,
+    runtime: Runtime,
+    boxes: Arc<Boxes>,
+    executor: Arc<Executor>,
+    relay: Relay,
+    front: Task<()>,
+    front_shutdown: Shutdown,
+    admin_shutdown: Shutdown,
+    shutdown: Shutdown,
+    directory: DataDirectory,
+}
+
+/// What the operator asks about.
+struct Boxes {
+    application: &'static str,
+    data: PathBuf,
+    store: Arc<dyn EventStore>,
+    queue: Arc<InProcessQueue>,
+    handler: Handle,
+    instances: Vec<Instance>,
+    draining: AtomicBool,
+}
+
+impl std::fmt::Debug for Boxes {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Boxes").field("application", &self.application).finish_non_exhaustive()
+    }
+}
+
+impl Dev {
+    /// Starts everything, in the order of the arrows from the databases up: nobody is let in before what he needs is there.
+    ///
+    /// # Errors
+    /// Whatever is in the way. An address that is refused or taken is found before the data directory is touched.
+    pub async fn start(application: &'static str, registry: Arc<Registry>, settings: &Settings) -> Result<Self, Error> {
+        let listener = roles::load_balancer::bind(&settings.load_balancer)?;
+        let admin_listener = admin::bind(settings.admin.listen).await?;
+        let runtime = Runtime::tokio();
+        let shutdown = Shutdown::new();
+        let mut metrics = prometheus_client::registry::Registry::default();
+        telemetry::register(application, &mut metrics);
+
+        let directory = DataDirectory::open(Path::new(&settings.data), application)?;
+        let log =
+            roles::command_database::start(&directory, &settings.command_database, &runtime, &mut metrics, &shutdown)?;
+        let rows: Arc<SqliteQueryDatabase> = roles::query_database::start(&directory, &runtime, &mut metrics)?;
+        let queue = roles::message_queue::start(&settings.message_queue, &runtime, &mut metrics);
+        let handler = roles::event_handler::start(
+            &registry,
+            log.store.clone(),
+            queue.clone(),
+            rows.clone(),
+            &settings.event_handler,
+            &runtime,
+            &mut metrics,
+            &shutdown,
+        );
+        let service = roles::command_service::start(
+            &log,
+            queue.clone(),
+            &registry,
+            &settings.command_service,
+            &runtime,
+            &mut metrics,
+        );
+        let page_token_key = directory.secret("page-token", &runtime)?;
+        let queries = roles::query_service::start(
+            &registry,
+            rows,
+            page_token_key,
+            &settings.query_service,
+            &runtime,
+            &mut metrics,
+        );
+        let gateways = roles::api_gateway::start(service.executor.clone(), queries, settings, &runtime, &mut metrics);
+        let front = roles::load_balancer::start(listener, gateways, &runtime, &mut metrics)?;
+
+        let api_address = front.listener.local_address();
+        let admin_address = admin_listener.local_addr().map_err(|source| Error::Listen {
+            setting: "admin.listen",
+            address: settings.admin.listen,
+            source,
+        })?;
+        let boxes = Arc::new(Boxes {
+            application,
+            data: directory.path().to_path_buf(),
+            store: log.store,
+            queue,
+            handler,
+            instances: front.instances.clone(),
+            draining: AtomicBool::new(false),
+        });
+        front.instances.iter().for_each(|instance| instance.set_ready(true));
+        let (front_shutdown, admin_shutdown) = (Shutdown::new(), Shutdown::new());
+        let serving = load_balancer::serve(front.listener, front.load_balancer, front_shutdown.clone());
+        let front = runtime.spawn("load balancer", async move {
+            serving.await;
+        });
+        let serving = admin::serve(admin_listener, boxes.clone(), Arc::new(metrics), admin_shutdown.clone());
+        runtime.spawn("admin", serving);
+        Ok(Self {
+            api_address,
+            admin_address,
+            runtime,
+            boxes,
+            executor: service.executor,
+            relay: service.relay,
+            front,
+            front_shutdown,
+            admin_shutdown,
+            shutdown,
+            directory,
+        })
+    }
+
+    /// Where the interface is served.
+    #[must_use]
+    pub fn api_address(&self) -> SocketAddr {
+        self.api_address
+    }
+
+    /// Where status, metrics and health are served.
+    #[must_use]
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin_address
+    }
+
+    /// Where the data is.
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        &self.boxes.data
+    }
+
+    /// What `/status` shows.
+    pub async fn status(&self) -> Value {
+        admin::Operated::status(&*self.boxes).await
+    }
+
+    /// Runs until SIGTERM or SIGINT, then drains. A second signal ends the process at once.
+    pub async fn run_until_signal(self) {
+        let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        else {
+            tracing::error!("the system gives no signals: the process can only be killed, which loses nothing");
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("draining; a second signal ends the process at once");
+        tokio::select! {
+            () = self.stop() => {}
+            _ = terminate.recv() => std::process::exit(130),
+            _ = interrupt.recv() => std::process::exit(130),
+        }
+    }
+
+    /// Drains: refuses new requests, finishes those under way, relays what is committed, folds what was received.
+    pub async fn stop(self) {
+        let runtime = self.runtime.clone();
+        if runtime.timeout(DRAIN_TIME_MAX, self.drain()).await.is_err() {
+            tracing::warn!("the drain took too long; what was acknowledged is safe all the same");
+        }
+    }
+
+    async fn drain(self) {
+        self.boxes.draining.store(true, Ordering::Release);
+        self.front_shutdown.request();
+        self.front.await;
+        self.executor.drain().await;
+        self.relay.drain().await;
+        self.boxes.handler.stop().await;
+        self.shutdown.request();
+        self.admin_shutdown.request();
+        drop(self.directory);
+    }
+}
+
+impl admin::Operated for Boxes {
+    fn status(&self) -> BoxFuture<'_, Value> {
+        Box::pin(async move {
+            let status = self.handler.status();
+            let head = match self.store.head().await {
+                Ok(head) => json!(Position::count(head.position)),
+                Err(error) => {
+                    tracing::warn!(error = %chain(&error), "the head of the log could not be read for the status");
+                    Value::Null
+                }
+            };
+            let projections: Vec<Value> = status
+                .projections
+                .iter()
+                .map(|projection| {
+                    json!({
+                        "name": projection.name,
+                        "version": projection.version,
+                        "generation": projection.generation,
+                        "serving": projection.serving,
+                        "position": Position::count(projection.checkpoint),
+                        "lag_events": projection.lag_events,
+                        "held": projection.held,
+                        "alarm": projection.alarm,
+                        "applied_from_queue": projection.applied_from_queue,
+                        "applied_from_log": projection.applied_from_log,
+                    })
+                })
+                .collect();
+            json!({
+                "application": self.application,
+                "version": env!("CARGO_PKG_VERSION"),
+                "data": self.data,
+                "head": head,
+                "mode": { "name": status.mode, "last_switch": status.last_switch },
+                "projections": projections,
+            })
+        })
+    }
+
+    fn readiness(&self) -> Vec<(&'static str, bool)> {
+        let gateways = self.instances.iter().any(Instance::is_ready);
+        let owned = self.handler.status().projections.iter().all(|projection| projection.generation.is_some());
+        vec![
+            ("not draining", !self.draining.load(Ordering::Acquire)),
+            ("an API Gateway is ready", gateways),
+            ("every read model has a generation", owned),
+        ]
+    }
+
+    fn set_queue_off(&self, off: bool) {
+        self.queue.set_fault(off.then_some(Fault::Off));
+    }
+}

@@ -1,0 +1,110 @@
+use std::{net::SocketAddr, path::PathBuf};
+
+/// Why the process did not start. Nothing was touched, unless the message says so.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A declaration of the domain is wrong.
+    #[error("the application's domain cannot be used")]
+    Registry(#[from] model::RegistryError),
+    /// The data directory cannot be read or written.
+    #[error("cannot use the data directory {path}: {attempted} failed")]
+    DataDirectory {
+        /// The directory, or the file in it.
+        path: PathBuf,
+        /// What was attempted.
+        attempted: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The directory holds something else.
+    #[error("{path} is not a data directory of Diptych: {found}; name an empty or a new directory with --data")]
+    ForeignDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// What is in it.
+        found: String,
+    },
+    /// The directory belongs to another application.
+    #[error("{path} holds the data of {found:?}, this is {application:?}: name another directory with --data")]
+    OtherApplication {
+        /// The directory.
+        path: PathBuf,
+        /// Whose data it is.
+        found: String,
+        /// Who asks.
+        application: String,
+    },
+    /// Another process has it open.
+    #[error("{path} is in use by another process: stop that one, or name another directory with --data")]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A newer binary wrote it.
+    #[error(
+        "{path} has format {format} and needs version {oldest_binary} or newer, this binary is {binary}: start the newer binary"
+    )]
+    NeedsNewerBinary {
+        /// The directory.
+        path: PathBuf,
+        /// Its format.
+        format: u32,
+        /// The oldest version that may use it.
+        oldest_binary: String,
+        /// This version.
+        binary: &'static str,
+    },
+    /// A listener is not for the world.
+    #[error(
+        "{setting} is {address}, which others can reach: without authentication and TLS, which do not exist yet, only \
+         loopback addresses such as 127.0.0.1 are served"
+    )]
+    NotLoopback {
+        /// Which setting.
+        setting: &'static str,
+        /// Its value.
+        address: SocketAddr,
+    },
+    /// An address is taken or not ours.
+    #[error("cannot listen on {address} ({setting}): choose another address")]
+    Listen {
+        /// Which setting.
+        setting: &'static str,
+        /// Its value.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Settings that do not fit.
+    #[error("the configuration cannot be used: {0}")]
+    Settings(String),
+    /// The Load Balancer's listener.
+    #[error("cannot open the public listener")]
+    LoadBalancer(#[from] load_balancer::Error),
+    /// The log cannot be opened.
+    #[error("cannot open the Command Database")]
+    CommandDatabase(#[from] command_database::Error),
+    /// The rows cannot be opened.
+    #[error("cannot open the Query Database")]
+    QueryDatabase(#[from] query_database::Error),
+    /// The Event Handler cannot start.
+    #[error("cannot start the Event Handler: {0}")]
+    EventHandler(String),
+    /// The system gives no runtime.
+    #[error("cannot start the process's threads")]
+    Threads(#[source] std::io::Error),
+}
+
+/// `error` and what caused it, on one line, for people.
+#[must_use]
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,48 @@
+//! Command Database, embedded: a SQLite log and the group commit in front of it.
+
+use std::{sync::Arc, time::Duration};
+
+use command_database::{EventStore, GroupCommit, GroupLimits, Metrics, SqliteConfig, SqliteEventStore};
+use prometheus_client::registry::Registry;
+use runtime::{Runtime, Shutdown};
+
+use crate::{DataDirectory, Error, error::chain, settings::CommandDatabaseSettings};
+
+/// How often expired idempotency keys are looked for.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
+
+pub(crate) struct Log {
+    pub(crate) store: Arc<dyn EventStore>,
+    pub(crate) group: GroupCommit,
+}
+
+pub(crate) fn start(
+    directory: &DataDirectory,
+    settings: &CommandDatabaseSettings,
+    runtime: &Runtime,
+    metrics: &mut Registry,
+    shutdown: &Shutdown,
+) -> Result<Log, Error> {
+    let measured = Metrics::default();
+    measured.register(metrics);
+    let path = DataDirectory::log(directory.path());
+    let config = SqliteConfig { metrics: measured.clone(), ..SqliteConfig::default() };
+    let store: Arc<dyn EventStore> = Arc::new(SqliteEventStore::open(&path, runtime, config)?);
+    let group = GroupCommit::start(runtime, store.clone(), GroupLimits::default(), measured);
+    let keep = Duration::from_secs(settings.idempotency_hours.max(24) * 3600);
+    runtime.spawn("idempotency expiry", expire(runtime.clone(), store.clone(), keep, shutdown.clone()));
+    Ok(Log { store, group })
+}
+
+async fn expire(runtime: Runtime, store: Arc<dyn EventStore>, keep: Duration, shutdown: Shutdown) {
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.requested() => return,
+            () = runtime.sleep(EXPIRY_INTERVAL) => {}
+        }
+        if let Err(error) = store.expire_idempotency(keep).await {
+            tracing::warn!(error = %chain(&error), "expired idempotency keys could not be removed; trying again later");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Load Balancer: the listener that faces the users, and the way from it to the gateways.
+
+use api_gateway::ApiGateway;
+use load_balancer::{Config, Instance, Limits, Listener, LoadBalancer, Metrics};
+use runtime::Runtime;
+
+use crate::{Error, settings::LoadBalancerSettings};
+
+pub(crate) struct Front {
+    pub(crate) listener: Listener,
+    pub(crate) load_balancer: LoadBalancer,
+    pub(crate) instances: Vec<Instance>,
+}
+
+/// Opens the listener. Nothing is accepted before [`load_balancer::serve`], and no instance is ready yet.
+pub(crate) fn bind(settings: &LoadBalancerSettings) -> Result<Listener, Error> {
+    if !settings.listen.ip().is_loopback() {
+        return Err(Error::NotLoopback { setting: "load_balancer.listen", address: settings.listen });
+    }
+    let limits = Limits {
+        connections_max: settings.connections_max,
+        connections_per_peer_max: settings.connections_per_address_max,
+        body_bytes_max: settings.body_bytes_max,
+        ..Limits::default()
+    };
+    Ok(Listener::bind(settings.listen, limits)?)
+}
+
+pub(crate) fn start(
+    listener: Listener,
+    gateways: Vec<ApiGateway>,
+    runtime: &Runtime,
+    metrics: &mut prometheus_client::registry::Registry,
+) -> Result<Front, Error> {
+    let measured = Metrics::new();
+    measured.register(metrics);
+    let instances: Vec<Instance> = gateways
+        .into_iter()
+        .enumerate()
+        .map(|(index, gateway)| Instance::new(format!("api-gateway-{}", index + 1), gateway, &measured))
+        .collect();
+    let load_balancer = LoadBalancer::new(instances.clone(), runtime.clone(), measured, Config::default())?;
+    Ok(Front { listener, load_balancer, instances })
+}

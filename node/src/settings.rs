@@ -1,0 +1,307 @@
+//! Settings: defaults, then a file, then the environment, then flags. A key that nobody knows is an error.
+
+use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path};
+
+use config::{Config, File, FileFormat, Source, Value, ValueKind};
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// Everything that can be set, with its defaults. What belongs to a box stands under the box's name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Directory of the embedded system's files.
+    pub data: String,
+    /// The operator's listener.
+    pub admin: AdminSettings,
+    /// The public listener and what it accepts.
+    pub load_balancer: LoadBalancerSettings,
+    /// The gateways behind it.
+    pub api_gateway: ApiGatewaySettings,
+    /// Deciding and appending.
+    pub command_service: CommandServiceSettings,
+    /// The log.
+    pub command_database: CommandDatabaseSettings,
+    /// The in-process queue.
+    pub message_queue: MessageQueueSettings,
+    /// Folding.
+    pub event_handler: EventHandlerSettings,
+    /// Answering.
+    pub query_service: QueryServiceSettings,
+}
+
+/// See [`Settings::admin`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdminSettings {
+    /// Where status, metrics and health are served. Loopback only.
+    pub listen: SocketAddr,
+}
+
+/// See [`Settings::load_balancer`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LoadBalancerSettings {
+    /// Where the interface is served. Loopback only.
+    pub listen: SocketAddr,
+    /// Most connections of the process.
+    pub connections_max: usize,
+    /// Most connections from one address.
+    pub connections_per_address_max: usize,
+    /// Most bytes in the body of a request.
+    pub body_bytes_max: u64,
+}
+
+/// See [`Settings::api_gateway`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ApiGatewaySettings {
+    /// How many gateways `dev` runs.
+    pub instances: usize,
+    /// Most requests under way in one gateway.
+    pub requests_max: usize,
+    /// Where the pages about errors are, if elsewhere than here.
+    pub error_pages_url: Option<String>,
+}
+
+/// See [`Settings::command_service`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CommandServiceSettings {
+    /// How many shards decide in parallel; 0 for one a core, four at most.
+    pub shards: usize,
+    /// Most bytes of hot aggregates in memory.
+    pub cache_bytes_max: usize,
+    /// Events after which a stream gets another snapshot.
+    pub snapshot_events: u64,
+    /// Most commands under way.
+    pub commands_max: usize,
+}
+
+/// See [`Settings::command_database`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CommandDatabaseSettings {
+    /// How long idempotency keys are remembered, in hours in which the log was open. At least 24.
+    pub idempotency_hours: u64,
+}
+
+/// See [`Settings::message_queue`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MessageQueueSettings {
+    /// Most bytes of encoded messages in memory.
+    pub bytes_max: usize,
+    /// Most messages in memory.
+    pub messages_max: usize,
+}
+
+/// See [`Settings::event_handler`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EventHandlerSettings {
+    /// Most events in one commit of one projection.
+    pub batch_events_max: usize,
+    /// Most bytes of decoded rows that a projection keeps in memory.
+    pub cached_bytes_max: usize,
+}
+
+/// See [`Settings::query_service`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QueryServiceSettings {
+    /// Most rows in a page.
+    pub page_size_max: usize,
+}
+
+macro_rules! defaults {
+    ($($name:ident { $($field:ident: $value:expr),* $(,)? })*) => {
+        $(impl Default for $name {
+            fn default() -> Self {
+                Self { $($field: $value),* }
+            }
+        })*
+    };
+}
+
+defaults! {
+    AdminSettings { listen: SocketAddr::from(([127, 0, 0, 1], 8081)) }
+    LoadBalancerSettings {
+        listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+        connections_max: 10_000,
+        connections_per_address_max: 1_000,
+        body_bytes_max: 1024 * 1024,
+    }
+    ApiGatewaySettings { instances: 2, requests_max: 10_000, error_pages_url: None }
+    CommandServiceSettings { shards: 0, cache_bytes_max: 64 * 1024 * 1024, snapshot_events: 256, commands_max: 10_000 }
+    CommandDatabaseSettings { idempotency_hours: 24 }
+    MessageQueueSettings { bytes_max: 64 * 1024 * 1024, messages_max: 65_536 }
+    EventHandlerSettings { batch_events_max: 4096, cached_bytes_max: 16 * 1024 * 1024 }
+    QueryServiceSettings { page_size_max: 500 }
+    Settings {
+        data: String::new(),
+        admin: AdminSettings::default(),
+        load_balancer: LoadBalancerSettings::default(),
+        api_gateway: ApiGatewaySettings::default(),
+        command_service: CommandServiceSettings::default(),
+        command_database: CommandDatabaseSettings::default(),
+        message_queue: MessageQueueSettings::default(),
+        event_handler: EventHandlerSettings::default(),
+        query_service: QueryServiceSettings::default(),
+    }
+}
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// Nobody set it.
+    Default,
+    /// The configuration file.
+    File,
+    /// A variable of the environment.
+    Environment,
+    /// A flag of the command line.
+    Flag,
+}
+
+/// Values by their path, such as `load_balancer.listen`.
+pub(crate) type Values = BTreeMap<String, String>;
+
+const PREFIX: &str = "DIPTYCH__";
+const FROM_FILE: &str = "_FILE";
+
+impl Settings {
+    /// Merges the layers. `environment` is the process's, or a test's.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] names the key that is unknown or has a value of another kind.
+    pub(crate) fn load(
+        default_data: &str,
+        file: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+        flags: &Values,
+    ) -> Result<(Self, BTreeMap<String, (String, Origin)>), Error> {
+        let defaults = Self { data: default_data.to_owned(), ..Self::default() };
+        let environment = from_environment(environment)?;
+        let from_file = match file {
+            Some(path) => Some(read(path)?),
+            None => None,
+        };
+        let mut builder = Config::builder()
+            .add_source(Config::try_from(&defaults).map_err(|error| Error::Settings(error.to_string()))?);
+        if let Some(text) = &from_file {
+            builder = builder.add_source(File::from_str(text, FileFormat::Toml));
+        }
+        for (key, value) in environment.iter().chain(flags) {
+            builder = builder.set_override(key, value.as_str()).map_err(|error| Error::Settings(error.to_string()))?;
+        }
+        let merged = builder.build().map_err(|error| Error::Settings(error.to_string()))?;
+        let settings: Self = merged.clone().try_deserialize().map_err(|error| Error::Settings(explained(&error)))?;
+        let in_file = match &from_file {
+            Some(text) => {
+                let source = File::from_str(text, FileFormat::Toml);
+                let map = source.collect().map_err(|error| Error::Settings(error.to_string()))?;
+                flatten("", &Value::new(None, ValueKind::Table(map)))
+            }
+            None => Values::new(),
+        };
+        let shown = flatten("", &merged.cache)
+            .into_iter()
+            .map(|(key, value)| {
+                let origin = if flags.contains_key(&key) {
+                    Origin::Flag
+                } else if environment.contains_key(&key) {
+                    Origin::Environment
+                } else if in_file.contains_key(&key) {
+                    Origin::File
+                } else {
+                    Origin::Default
+                };
+                (key, (value, origin))
+            })
+            .collect();
+        Ok((settings, shown))
+    }
+}
+
+fn explained(error: &config::ConfigError) -> String {
+    format!("{error} (`config show` prints every key there is)")
+}
+
+fn read(path: &Path) -> Result<String, Error> {
+    fs::read_to_string(path).map_err(|error| Error::Settings(format!("cannot read {}: {error}", path.display())))
+}
+
+/// `DIPTYCH__LOAD_BALANCER__LISTEN` is `load_balancer.listen`; with `_FILE` at the end, the value is read from that file.
+fn from_environment(environment: impl Iterator<Item = (String, String)>) -> Result<Values, Error> {
+    let mut values = Values::new();
+    for (name, value) in environment {
+        let Some(rest) = name.strip_prefix(PREFIX) else { continue };
+        let (rest, value) = match rest.strip_suffix(FROM_FILE) {
+            Some(rest) => (rest, read(Path::new(&value))?.trim_end().to_owned()),
+            None => (rest, value),
+        };
+        let key = rest.to_ascii_lowercase().replace("__", ".");
+        if values.insert(key.clone(), value).is_some() {
+            return Err(Error::Settings(format!("{key} is set twice in the environment, directly and by a file")));
+        }
+    }
+    Ok(values)
+}
+
+fn flatten(prefix: &str, value: &Value) -> Values {
+    match &value.kind {
+        ValueKind::Table(table) => table
+            .iter()
+            .flat_map(|(key, value)| {
+                let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                flatten(&path, value)
+            })
+            .collect(),
+        ValueKind::Nil => Values::from([(prefix.to_owned(), String::new())]),
+        kind => Values::from([(prefix.to_owned(), kind.to_string())]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(environment: &[(&str, &str)], file: Option<&str>, flags: &[(&str, &str)]) -> Result<Settings, Error> {
+        let owned =
+            |pairs: &[(&str, &str)]| -> Values { pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect() };
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("diptych.toml");
+        if let Some(text) = file {
+            fs::write(&path, text).expect("written");
+        }
+        let file = file.map(|_| path.as_path());
+        Settings::load("here", file, owned(environment).into_iter(), &owned(flags)).map(|(settings, _)| settings)
+    }
+
+    #[test]
+    fn flags_win_over_the_environment_and_that_over_the_file() {
+        let file = "[api_gateway]\ninstances = 3\n[query_service]\npage_size_max = 7\n";
+        let environment = [("DIPTYCH__API_GATEWAY__INSTANCES", "4"), ("HOME", "/"), ("DIPTYCH__DATA", "there")];
+        let settings = load(&environment, Some(file), &[("data", "elsewhere")]).expect("loaded");
+        assert_eq!(settings.api_gateway.instances, 4);
+        assert_eq!(settings.query_service.page_size_max, 7);
+        assert_eq!(settings.data, "elsewhere");
+    }
+
+    #[test]
+    fn unknown_keys_and_wrong_kinds_are_errors() {
+        for (environment, file) in [
+            (vec![("DIPTYCH__API_GATEWAY__INSTANCE", "4")], None),
+            (vec![("DIPTYCH__TYPO", "4")], None),
+            (vec![("DIPTYCH__API_GATEWAY__INSTANCES", "many")], None),
+            (vec![], Some("listen = \"127.0.0.1:1\"")),
+            (vec![], Some("[load_balancer]\nlisten = \"here\"")),
+        ] {
+            let refused = load(&environment, file, &[]).expect_err("refused");
+            assert!(matches!(refused, Error::Settings(_)), "{refused}");
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! One traced command and one traced query make the twelve hops of the diagram visible, each as a span under its box's name.
+
+use std::{
+    collections::BTreeMap,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use node::{Dev, Settings};
+use tracing::{
+    Subscriber,
+    field::{Field, Visit},
+    span::{Attributes, Id, Record},
+};
+use tracing_subscriber::{Layer, layer::Context, prelude::*, registry::LookupSpan};
+
+#[derive(Clone, Debug, Default)]
+struct Hop {
+    number: u64,
+    of: String,
+    trace_id: String,
+}
+
+impl Visit for Hop {
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        if field.name() == "diptych.hop" {
+            self.number = value;
+        }
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.record_u64(field, value.unsigned_abs());
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "diptych.box" => value.clone_into(&mut self.of),
+            "trace_id" => value.clone_into(&mut self.trace_id),
+            _ => {}
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.record_str(field, format!("{value:?}").trim_matches('"'));
+    }
+}
+
+/// Remembers every hop in the order in which the spans were made. A span without a trace belongs to that of its parent.
+#[derive(Clone, Default)]
+struct Hops(Arc<Mutex<(Vec<u64>, BTreeMap<u64, Hop>)>>);
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Hops {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        if attributes.metadata().target() != "diptych::hop" {
+            return;
+        }
+        let mut hop = Hop::default();
+        attributes.record(&mut hop);
+        let mut hops = self.0.lock().expect("nobody panicked");
+        if hop.trace_id.is_empty() {
+            let parent = context.span(id).and_then(|span| span.parent()).map(|parent| parent.id().into_u64());
+            if let Some(parent) = parent.and_then(|parent| hops.1.get(&parent)) {
+                hop.trace_id.clone_from(&parent.trace_id);
+            }
+        }
+        hops.0.push(id.into_u64());
+        hops.1.insert(id.into_u64(), hop);
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, _: Context<'_, S>) {
+        let mut hops = self.0.lock().expect("nobody panicked");
+        if let Some(hop) = hops.1.get_mut(&id.into_u64()) {
+            values.record(hop);
+        }
+    }
+}
+
+impl Hops {
+    fn of(&self, trace_id: &str) -> Vec<(u64, String)> {
+        let hops = self.0.lock().expect("nobody panicked");
+        let in_order = hops.0.iter().map(|id| &hops.1[id]).filter(|hop| hop.trace_id == trace_id);
+        in_order.map(|hop| (hop.number, hop.of.clone())).collect()
+    }
+}
+
+fn send(address: SocketAddr, method: &str, path: &str, trace_id: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("connected");
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nConnection: close\r\n\
+         traceparent: 00-{trace_id}-00f067aa0ba902b7-01\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answered");
+    answer
+}
+
+fn expected(hops: &[(u64, &str)]) -> Vec<(u64, String)> {
+    hops.iter().map(|(number, of)| (*number, (*of).to_owned())).collect()
+}
+
+#[test]
+fn one_command_and_one_query_yield_the_twelve_hops_in_order() {
+    let hops = Hops::default();
+    tracing_subscriber::registry().with(hops.clone()).init();
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut settings = Settings::default();
+    settings.data = directory.path().join("data").display().to_string();
+    settings.load_balancer.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    settings.admin.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let registry = Arc::new(testkit::domain::registry());
+    let threads = tokio::runtime::Runtime::new().expect("threads");
+    let dev = threads.block_on(Dev::start("hops", registry, &settings)).expect("started");
+    let address = dev.api_address();
+
+    let (command, query) = ("4bf92f3577b34da6a3ce929d0e0e4736", "5bf92f3577b34da6a3ce929d0e0e4736");
+    let answer = send(address, "POST", "/commands/account/a-1/open", command, "{\"owner\":\"c-7\"}");
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    assert!(answer.contains(command), "the answer names another trace: {answer}");
+    for _ in 0..500 {
+        if hops.of(command).len() >= 7 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let answer = send(address, "GET", "/queries/ledger/account/a-1", query, "");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+
+    assert_eq!(
+        hops.of(command),
+        expected(&[
+            (1, "load-balancer"),
+            (2, "api-gateway"),
+            (3, "command-service"),
+            (4, "command-database"),
+            (5, "message-queue"),
+            (6, "event-handler"),
+            (7, "query-database"),
+        ])
+    );
+    assert_eq!(
+        hops.of(query),
+        expected(&[
+            (1, "load-balancer"),
+            (2, "api-gateway"),
+            (8, "query-service"),
+            (9, "query-database"),
+            (10, "api-gateway"),
+            (11, "load-balancer"),
+            (12, "user"),
+        ])
+    );
+    threads.block_on(dev.stop());
+}

@@ -1,0 +1,17 @@
+//! What the benchmarks share: a closed-loop HTTP client that costs little, the workload, and servers as child processes.
+//!
+//! Everything runs on loopback and is bounded in count and time.
+
+mod client;
+mod figures;
+mod rebuilding;
+mod server;
+mod workload;
+
+pub use self::{
+    client::{Blocking, Load, Request, Run},
+    figures::{Spread, median, quantile},
+    rebuilding::{rebuild, scan_parse_fold},
+    server::{Server, binary},
+    workload::{Journey, get},
+};
