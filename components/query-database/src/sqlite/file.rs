@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 
 use crate::Error;
 
@@ -44,6 +44,7 @@ const SCHEMA: &str = "
         read_model TEXT NOT NULL
     ) STRICT;
     CREATE UNIQUE INDEX diptych_serving ON diptych_checkpoints (read_model) WHERE serving;
+    ANALYZE;
 ";
 
 /// Makes the file where there is none. Refuses one that is not ours before SQLite gets to see it, so that it stays as it is.
@@ -110,6 +111,7 @@ pub(super) fn writer(path: &Path, cache_bytes: u64) -> Result<Connection, Error>
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let open = || {
         let connection = Connection::open_with_flags(path, flags)?;
+        keep_plans(&connection)?;
         // NORMAL: a power cut may lose the last commits, rows together with their checkpoint, and the log has them still.
         connection.execute_batch(&format!(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0;
@@ -120,6 +122,12 @@ pub(super) fn writer(path: &Path, cache_bytes: u64) -> Result<Connection, Error>
         Ok(connection)
     };
     open().map_err(|source| opening(path, source))
+}
+
+/// Plans are for any values. Without this SQLite looks at the values bound, and prepares a join anew for each other value,
+/// which takes several times as long as running it.
+fn keep_plans(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 
 /// Lets the file grow no further than `bytes_max`; what it has already stays.
@@ -134,6 +142,7 @@ pub(super) fn reader(path: &Path, cache_bytes: u64) -> Result<Connection, Error>
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let open = || {
         let connection = Connection::open_with_flags(path, flags)?;
+        keep_plans(&connection)?;
         connection
             .execute_batch(&format!("PRAGMA cache_size = -{}; PRAGMA temp_store = MEMORY;", cache_bytes / 1024))?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);

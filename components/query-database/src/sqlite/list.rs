@@ -247,3 +247,9 @@ impl ToSql for Parameter<'_> {
         }))
     }
 }
+
+/// The text of each statement that `list` may run, for tests of their plans.
+#[cfg(test)]
+pub(super) fn statements(table: &Table, list: &List) -> Result<Vec<String>, Error> {
+    pieces(list)?.iter().map(|piece| Statement::of(table, list, piece, 1).map(|statement| statement.text)).collect()
+}

@@ -9,6 +9,8 @@ mod file;
 mod generations;
 mod list;
 mod lists;
+#[cfg(test)]
+mod plans;
 mod pool;
 mod reader;
 mod row;

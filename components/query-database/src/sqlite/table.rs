@@ -61,23 +61,34 @@ impl Table {
     }
 
     /// Makes the table and its indexes. Every list is one of a tenant's rows, so the tenant leads every index; the key,
-    /// which decides last, is part of it by being the table's own order.
+    /// which decides last, ends it.
+    ///
+    /// SQLite plans by what it knows of a table's contents, and takes ten rows a tenant for granted where it knows nothing.
+    /// It is told of many instead, and never asked to count: lists then follow an index from the first row on.
     pub(super) fn create(&self) -> String {
         let mut columns = String::new();
         let mut indexes = String::new();
+        let mut contents = format!("({0}, {0}, '1000000 1000000 1')", literal(&self.bare_name()));
         for (place, index) in self.read_model.indexes.iter().enumerate() {
             let column = index_column(&index.field);
             let affinity = if index.kind == IndexKind::Text { "TEXT" } else { "INTEGER" };
-            let name = quoted(&format!("{}__g{}__{place}", self.read_model.name, self.generation));
+            let name = format!("{}__{place}", self.bare_name());
             // Writing to a String does not fail.
             let _ = write!(columns, "{column} {affinity}, ");
-            let _ = write!(indexes, "CREATE INDEX {name} ON {} (tenant, {column}, key); ", self.name);
+            let _ = write!(indexes, "CREATE INDEX {} ON {} (tenant, {column}, key); ", quoted(&name), self.name);
+            let (table, index) = (literal(&self.bare_name()), literal(&name));
+            let _ = write!(contents, ", ({table}, {index}, '1000000 1000000 1000 1')");
         }
         format!(
             "CREATE TABLE {} (tenant TEXT NOT NULL, key TEXT NOT NULL, body TEXT NOT NULL, checksum INTEGER NOT NULL, \
-             position INTEGER NOT NULL, {columns}PRIMARY KEY (tenant, key)) STRICT, WITHOUT ROWID; {indexes}",
+             position INTEGER NOT NULL, {columns}PRIMARY KEY (tenant, key)) STRICT, WITHOUT ROWID; {indexes}\
+             INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES {contents};",
             self.name
         )
+    }
+
+    fn bare_name(&self) -> String {
+        format!("{}__g{}", self.read_model.name, self.generation)
     }
 
     /// Lets the view called as the read model show this generation: a column for each field, for whoever asks with SQL.
@@ -85,8 +96,8 @@ impl Table {
         let view = quoted(&self.read_model.name);
         let mut columns = String::from("tenant AS _tenant, key AS _key, position AS _position");
         for field in &self.read_model.fields {
-            let path = format!("$.{}", serde_json::Value::from(field.name.as_str())).replace('\'', "''");
-            let _ = write!(columns, ", json_extract(body, '{path}') AS {}", quoted(&field.name));
+            let path = literal(&format!("$.{}", serde_json::Value::from(field.name.as_str())));
+            let _ = write!(columns, ", json_extract(body, {path}) AS {}", quoted(&field.name));
         }
         format!("DROP VIEW IF EXISTS {view}; CREATE VIEW {view} AS SELECT {columns} FROM {};", self.name)
     }
@@ -100,6 +111,10 @@ pub(super) const CHECKPOINT_WIDTH: usize = 7;
 
 fn index_column(field: &str) -> String {
     quoted(&format!("i_{field}"))
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
 }
 
 fn quoted(name: &str) -> String {
