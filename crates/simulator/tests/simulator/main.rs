@@ -4,3 +4,4 @@ mod process;
 mod protocol_model;
 mod schedule;
 mod time;
+mod whole_system;

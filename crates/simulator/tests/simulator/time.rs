@@ -98,6 +98,7 @@ fn a_run_that_spins_says_so() {
 
 #[test]
 #[should_panic(expected = "woken from another thread")]
+#[allow(clippy::disallowed_methods, reason = "the thread is what the simulation has to find out about")]
 fn a_thread_beside_the_simulation_is_found_out() {
     let mut simulation = Simulation::new(7);
     let (sender, receiver) = tokio::sync::oneshot::channel();
