@@ -12,7 +12,7 @@ use std::{
 
 use command_database::{EventStore, GroupCommit, GroupLimits, SqliteEventStore};
 use command_service::{Executor, Relay, RelayConfig};
-use event_handler::{Config, EventHandler, Handle, HeadPoll, Mode, Parts};
+use event_handler::{Config, EventHandler, Handle, Mode, Parts};
 use message_queue::{Fault, InProcessConfig, InProcessQueue, MessageQueue};
 use parking_lot::Mutex;
 use query_database::{SqliteConfig, SqliteQueryDatabase};
@@ -197,9 +197,4 @@ fn copy(from: &Path, to: &Path, name: &str) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         copied => copied.map(drop),
     }
-}
-
-/// The head poll of a profile that has one.
-pub(super) fn head_poll() -> HeadPoll {
-    Config::default().head_poll
 }
