@@ -3,10 +3,10 @@
 //! The Event Handler writes through [`RowWriter`], the Query Service reads through [`RowReader`]; all else is private.
 //! [`RowScan`] reads past damage, for whoever verifies rows.
 
-mod error;
-mod sqlite;
-mod store;
-mod telemetry;
+mod error; // why it failed, and whether to try again
+mod sqlite; // the embedded implementation
+mod store; // the two contracts
+mod telemetry; // metrics and spans
 
 pub use self::{
     error::Error,

@@ -226,7 +226,7 @@ pub struct GenerationStatus {
 /// # Invariants
 /// A generation's rows are always the fold of the log up to its checkpoint, no more and no less.
 pub trait RowWriter: Send + Sync + 'static {
-    /// Takes over the generation of exactly this version and shape, making an empty one where there is none. The first
+    /// Takes over the newest generation of exactly this version and shape, making an empty one where there is none. The first
     /// generation of a read model serves at once, any other one from [`RowWriter::switch`] on.
     ///
     /// # Errors

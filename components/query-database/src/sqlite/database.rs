@@ -70,7 +70,7 @@ impl Default for SqliteConfig {
 pub struct SqliteQueryDatabase {
     runtime: Runtime,
     path: PathBuf,
-    pool: Pool,
+    pool: Arc<Pool>,
     lists: Lists,
     rows: (Worker, Arc<Mutex<Reader>>),
     writing: Writing,
@@ -85,6 +85,7 @@ struct Writing {
     mover: Worker,
     moving: Arc<(Mutex<Connection>, AtomicBool)>,
     changes: watch::Sender<u64>,
+    pool: Arc<Pool>,
 }
 
 /// [`RowReader::changed`] completes after this long even if nothing changed.
@@ -104,10 +105,11 @@ impl SqliteQueryDatabase {
         let writer = Writer::open(path, config, clock.id)?;
         let (list_workers, limit) = (config.list_workers, config.list_duration_max);
         let cache_bytes = config.reader_cache_bytes;
+        let pool = Arc::new(Pool::open(path, config.readers, cache_bytes, clock)?);
         Ok(Self {
             runtime: runtime.clone(),
             path: path.to_owned(),
-            pool: Pool::open(path, config.readers, cache_bytes, clock)?,
+            pool: pool.clone(),
             lists: Lists::open(path, runtime, list_workers, limit, cache_bytes, clock)?,
             rows: (
                 runtime.worker("query-database-rows"),
@@ -119,6 +121,7 @@ impl SqliteQueryDatabase {
                 mover: runtime.worker("query-database-wal"),
                 moving: Arc::new((Mutex::new(file::writer(path, cache_bytes)?), AtomicBool::new(false))),
                 changes: watch::Sender::new(0),
+                pool,
             },
             telemetry: Telemetry::new(),
         })
@@ -145,6 +148,8 @@ impl SqliteQueryDatabase {
             let written = work(&mut writer);
             let wal_is_long = writer.wal_is_long();
             drop(writer);
+            // Also after a failure: a commit may have been stored although it failed.
+            writing.pool.committed();
             if written.is_ok() {
                 writing.changes.send_modify(|changes| *changes += 1);
             }
@@ -165,19 +170,27 @@ impl Writing {
         }
         let mover = self.mover.clone();
         let job = move || {
-            let moved = wal_checkpoint(&self.moving.0.lock(), "PASSIVE");
-            let (writer, moving) = (self.writer, self.moving);
-            let rest = self.worker.run(move || {
-                if let Err(error) = moved.map(drop).and_then(|()| writer.lock().finish_wal()) {
+            let moved = self.pool.let_go().and_then(|()| wal_checkpoint(&self.moving.0.lock(), "PASSIVE"));
+            let worker = self.worker.clone();
+            let rest = worker.run(move || {
+                if let Err(error) = moved.and_then(|_| self.finish_wal()) {
                     // Nothing is lost: the WAL has it all, and the next time is soon.
                     tracing::warn!(error = %error, "cannot move the query database's WAL into its file");
                 }
-                moving.1.store(false, Ordering::Release);
+                self.moving.1.store(false, Ordering::Release);
             });
             // It runs whether or not somebody waits for it.
             drop(rest);
         };
         drop(mover.run(job));
+    }
+
+    /// Lets the next commit start the WAL over. It can if all is moved, and nobody's snapshot began before all was: snapshots
+    /// that begin afterwards read the file alone.
+    fn finish_wal(&self) -> rusqlite::Result<()> {
+        self.pool.let_go()?;
+        self.writer.lock().finish_wal()?;
+        self.pool.let_go()
     }
 }
 
@@ -258,22 +271,23 @@ fn count_rows(telemetry: &Telemetry, writer: &Writer, commit: &Commit) {
 impl RowReader for SqliteQueryDatabase {
     fn serving(&self, read_model: &str) -> BoxFuture<'_, Result<Serving, Error>> {
         let read_model = read_model.to_owned();
-        Box::pin(async move {
-            let mut reader = self.pool.reader();
-            reader.serving_now(&read_model)
-        })
+        Box::pin(async move { self.pool.read(self.runtime.now(), |reader| reader.serving_now(&read_model)) })
     }
 
     fn point<'a>(&'a self, read_model: &'a str, key: &'a RowKey) -> BoxFuture<'a, Result<PointRead, Error>> {
         Box::pin(async move {
             let span = read_span();
             let _entered = span.enter();
-            self.pool.reader().point(read_model, key, self.runtime.now())
+            let now = self.runtime.now();
+            self.pool.read(now, |reader| reader.point(read_model, key, now))
         })
     }
 
     fn checkpoint<'a>(&'a self, read_model: &'a str) -> BoxFuture<'a, Result<Checkpoint, Error>> {
-        Box::pin(async move { self.pool.reader().checkpoint(read_model, self.runtime.now()) })
+        Box::pin(async move {
+            let now = self.runtime.now();
+            self.pool.read(now, |reader| reader.checkpoint(read_model, now))
+        })
     }
 
     fn list<'a>(&'a self, read_model: &'a str, list: List) -> BoxFuture<'a, Result<Option<ListRead>, Error>> {
