@@ -148,10 +148,17 @@ fn fault_of_id(id: &str) -> Option<String> {
     if id.is_empty() {
         return Some("it is empty: an id has at least one byte".to_owned());
     }
-    if id.len() > StreamId::ID_BYTES_MAX {
-        return Some(format!("it has {} bytes, the limit is {}", id.len(), StreamId::ID_BYTES_MAX));
+    // As a row's key would have it: a read model keyed by the aggregate's id could not hold a longer one, and would wait.
+    let encoded: usize = id.bytes().map(|byte| if is_unreserved(byte) { 1 } else { 3 }).sum();
+    if encoded > StreamId::ID_BYTES_MAX {
+        return Some(format!("it has {encoded} bytes when percent-encoded, the limit is {}", StreamId::ID_BYTES_MAX));
     }
     id.chars().any(char::is_control).then(|| "it contains a control character".to_owned())
+}
+
+/// Whether percent-encoding leaves `byte` as it is (RFC 3986, section 2.3).
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
 /// FNV-1a: the same stream always goes to the same shard, in every process and every run.

@@ -179,7 +179,10 @@ impl Work {
         let (life, resume_after) = match self.resume(tenure.cursor).await {
             Ok(resume) => resume,
             Err(error) => {
-                warn!(error = %error, "the message queue does not say where to go on");
+                // Once, then ever more rarely: an outage is one fact, however often it is met.
+                if self.failures == 0 || self.failures.is_power_of_two() {
+                    warn!(error = %error, attempt.count = self.failures + 1, "the message queue does not say where to go on");
+                }
                 return self.failed(Ended::Life).await;
             }
         };

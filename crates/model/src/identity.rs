@@ -204,12 +204,12 @@ pub struct StreamId {
     pub tenant: Tenant,
     /// The aggregate's name, such as `order`.
     pub aggregate: Arc<str>,
-    /// Which of the aggregates of that name, such as `o-1`: UTF-8, not encoded, 1 to 256 bytes.
+    /// Which of the aggregates of that name, such as `o-1`: UTF-8, not encoded; 1 to 256 bytes once percent-encoded.
     pub id: Arc<str>,
 }
 
 impl StreamId {
-    /// Most bytes that an aggregate's id may have.
+    /// Most bytes that an aggregate's id may have once percent-encoded, as in a row's key.
     pub const ID_BYTES_MAX: usize = 256;
 }
 

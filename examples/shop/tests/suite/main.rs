@@ -5,5 +5,6 @@ mod feed;
 mod import;
 mod made_up_feed;
 mod oracle;
+mod process;
 mod stored_shapes;
 mod which_feed;

@@ -21,7 +21,7 @@ async fn what_is_no_command_is_answered_with_what_would_be_one(subject: &Subject
     let outcome = subject.execute(Request::new("a", "opne", "{}")).await;
     ensure!(outcome == CommandOutcome::UnknownCommand { known }, "{outcome:?}");
 
-    for id in [String::new(), "a".repeat(257), "a\nb".to_owned(), "a\u{7f}".to_owned()] {
+    for id in [String::new(), "a".repeat(257), "ä".repeat(43), "a\nb".to_owned(), "a\u{7f}".to_owned()] {
         let outcome = subject.execute(Request::open(&id)).await;
         ensure!(matches!(outcome, CommandOutcome::InvalidId { .. }), "id {id:?}: {outcome:?}");
     }

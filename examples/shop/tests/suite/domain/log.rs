@@ -115,7 +115,7 @@ impl Log {
     /// One row of a read model; null if there is none.
     pub(crate) fn row(&self, read_model: &str, key: &str) -> Value {
         let key = canonical_key(key).expect("the test writes keys");
-        self.rows(read_model, 1).remove(&key).unwrap_or_default()
+        self.rows(read_model, 1).remove(key.as_ref()).unwrap_or_default()
     }
 }
 

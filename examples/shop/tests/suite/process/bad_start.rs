@@ -29,7 +29,9 @@ fn used() -> tempfile::TempDir {
 #[test]
 fn an_address_that_others_can_reach_is_refused() {
     let _alone = super::alone();
-    for arguments in [["dev", "--listen", "0.0.0.0:8080"], ["dev", "--listen", "[::]:0"], ["dev", "--admin", "192.0.2.1:0"]] {
+    for arguments in
+        [["dev", "--listen", "0.0.0.0:8080"], ["dev", "--listen", "[::]:0"], ["dev", "--admin", "192.0.2.1:0"]]
+    {
         let (code, said) = refused(&arguments);
         assert_eq!(code, Some(2), "{said}");
         assert!(said.contains("authentication and TLS"), "{said}");
@@ -43,16 +45,28 @@ fn unusable_directories_are_refused_and_left_as_they_were() {
         ("a foreign directory", |path| fs::remove_file(path.join("FORMAT")).expect("removed"), "not a data directory"),
         (
             "a newer format",
-            |path| fs::write(path.join("FORMAT"), "format 9\noldest-binary 9.0.0\napplication shop\n").expect("written"),
+            |path| {
+                fs::write(path.join("FORMAT"), "format 9\noldest-binary 9.0.0\napplication shop\n").expect("written")
+            },
             "newer binary",
         ),
         (
             "another application",
-            |path| fs::write(path.join("FORMAT"), "format 1\noldest-binary 0.1.0\napplication bank\n").expect("written"),
+            |path| {
+                fs::write(path.join("FORMAT"), "format 1\noldest-binary 0.1.0\napplication bank\n").expect("written")
+            },
             "bank",
         ),
-        ("a log that is no database", |path| fs::write(path.join("log.sqlite3"), [7; 9000]).expect("written"), "log.sqlite3"),
-        ("rows that are no database", |path| fs::write(path.join("rows.sqlite3"), [7; 9000]).expect("written"), "rows.sqlite3"),
+        (
+            "a log that is no database",
+            |path| fs::write(path.join("log.sqlite3"), [7; 9000]).expect("written"),
+            "log.sqlite3",
+        ),
+        (
+            "rows that are no database",
+            |path| fs::write(path.join("rows.sqlite3"), [7; 9000]).expect("written"),
+            "rows.sqlite3",
+        ),
     ];
     for (what, spoil, expected) in spoilt {
         let directory = used();

@@ -15,7 +15,7 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags};
 
-use crate::{
+use super::{
     client::Client,
     system::{System, assert_verified, spawn},
 };
@@ -41,7 +41,13 @@ fn place(client: &mut Client, id: &str) -> io::Result<Option<(String, u64)>> {
     Ok(Some((command, told["events"][0]["position"].as_u64().expect("a position"))))
 }
 
-fn load(address: SocketAddr, acknowledged: &Acknowledged, count: &Arc<AtomicU64>, over: &Arc<AtomicBool>, round: usize) {
+fn load(
+    address: SocketAddr,
+    acknowledged: &Acknowledged,
+    count: &Arc<AtomicU64>,
+    over: &Arc<AtomicBool>,
+    round: usize,
+) {
     for connection in 0..IN_FLIGHT {
         let (acknowledged, count, over) = (acknowledged.clone(), count.clone(), over.clone());
         thread::spawn(move || {
@@ -65,9 +71,9 @@ fn commands_in_log(data: &Path) -> BTreeMap<String, Vec<u64>> {
     let log = Connection::open_with_flags(data.join("log.sqlite3"), OpenFlags::SQLITE_OPEN_READ_ONLY).expect("the log");
     let mut statement = log.prepare("SELECT position, lower(hex(command_id)) FROM events").expect("events");
     let mut found: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    let rows = statement.query_map([], |row| Ok((row.get::<_, u64>(0)?, row.get::<_, String>(1)?))).expect("read");
+    let rows = statement.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))).expect("read");
     for (position, command) in rows.map(|row| row.expect("a row")) {
-        found.entry(command).or_default().push(position);
+        found.entry(command).or_default().push(position.unsigned_abs());
     }
     found
 }

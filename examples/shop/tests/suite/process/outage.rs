@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{
+use super::{
     client::Client,
     system::{System, assert_verified},
 };
@@ -32,7 +32,8 @@ fn body(time: &str) -> String {
 
 /// Places an order and asks for its row, without a token, until it is there. Returns how long that took.
 fn staleness(client: &mut Client, id: &str) -> Duration {
-    let answer = client.post(&format!("/commands/order/{id}/place"), &[], &body("2010-01-01T00:00:00")).expect("placed");
+    let answer =
+        client.post(&format!("/commands/order/{id}/place"), &[], &body("2010-01-01T00:00:00")).expect("placed");
     assert_eq!(answer.status, 201, "{}", answer.body);
     let acknowledged = Instant::now();
     while client.get(&format!("/queries/order_summary/{id}"), &[]).expect("answered").status != 200 {
@@ -69,9 +70,10 @@ fn reads_stay_fresh_while_the_queue_is_off_and_nothing_is_lost_or_doubled() {
     assert_eq!(system.status()["mode"]["name"], "queue");
     assert!(direct_reads(&system) < 0.5, "direct reads before the outage: {:#}", system.status());
 
-    let mut admin = Client::new(system.admin);
+    // A client for each: a connection that is idle for the length of the outage may be closed.
+    let admin = || Client::new(system.admin);
     let off = Instant::now();
-    assert_eq!(admin.post("/faults/queue", &[], "").expect("answered").status, 200);
+    assert_eq!(admin().post("/faults/queue", &[], "").expect("answered").status, 200);
     while system.status()["mode"]["name"] != "direct" {
         assert!(off.elapsed() < Duration::from_secs(5), "never direct: {:#}", system.status());
     }
@@ -83,7 +85,7 @@ fn reads_stay_fresh_while_the_queue_is_off_and_nothing_is_lost_or_doubled() {
         thread::sleep(Duration::from_millis(20));
     }
     let rate = (placed.load(Ordering::Relaxed) - placed_before) as f64 / (off.elapsed() - detected).as_secs_f64();
-    assert_eq!(admin.send("DELETE", "/faults/queue", &[], "").expect("answered").status, 200);
+    assert_eq!(admin().send("DELETE", "/faults/queue", &[], "").expect("answered").status, 200);
     let healed = Instant::now();
     while system.status()["mode"]["name"] != "queue" {
         measured.push(staleness(&mut canary, &format!("canary-{}", measured.len())));

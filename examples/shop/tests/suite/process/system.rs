@@ -56,7 +56,9 @@ impl System {
         };
         // Its log has to be read by somebody, or it blocks once the pipe is full.
         let stderr = process.stderr.take().expect("its log");
-        std::thread::spawn(move || BufReader::new(stderr).lines().map_while(Result::ok).for_each(|line| eprintln!("{line}")));
+        std::thread::spawn(move || {
+            BufReader::new(stderr).lines().map_while(Result::ok).for_each(|line| eprintln!("{line}"))
+        });
         let system = Self { process, api, admin };
         system.wait_until("it is ready", |system| {
             Client::new(system.admin).get("/readyz", &[]).is_ok_and(|answer| answer.status == 200)

@@ -52,17 +52,28 @@ fn verify_finds_every_kind_of_change() {
     let log = "log.sqlite3";
     let rows = "rows.sqlite3";
     let changes: [(&str, &str, &str); 6] = [
-        ("a flipped byte in an event", log, "DROP TRIGGER events_do_not_change; UPDATE events SET payload = CAST(replace(CAST(payload AS TEXT), 'France', 'Frbnce') AS BLOB) WHERE position = 7"),
+        (
+            "a flipped byte in an event",
+            log,
+            "DROP TRIGGER events_do_not_change; UPDATE events SET payload = CAST(replace(CAST(payload AS TEXT), 'France', 'Frbnce') AS BLOB) WHERE position = 7",
+        ),
         ("a missing position", log, "DROP TRIGGER events_stay; DELETE FROM events WHERE position = 9"),
         ("a cut tail", log, "DROP TRIGGER events_stay; DELETE FROM events WHERE position = 20"),
-        ("a row changed by hand", rows, "UPDATE TABLE_NAME SET body = replace(body, '4.200', '4.300') WHERE key = 't-3'"),
+        (
+            "a row changed by hand",
+            rows,
+            "UPDATE TABLE_NAME SET body = replace(body, '4.200', '4.300') WHERE key = 't-3'",
+        ),
         ("an index column changed by hand", rows, "UPDATE TABLE_NAME SET i_total = i_total + 1 WHERE key = 't-3'"),
         ("a checkpoint moved by hand", rows, "UPDATE diptych_checkpoints SET position = position - 1"),
     ];
     for (what, file, statements) in changes {
         let directory = tempfile::tempdir().expect("a directory");
         assert_eq!(filled(directory.path()).stop(), Some(0));
-        change(&directory.path().join(file), &statements.replace("TABLE_NAME", &format!("\"{}\"", table(directory.path()))));
+        change(
+            &directory.path().join(file),
+            &statements.replace("TABLE_NAME", &format!("\"{}\"", table(directory.path()))),
+        );
         let output = verify(directory.path());
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert_eq!(output.status.code(), Some(3), "{what} was not found: {said}");
