@@ -151,8 +151,8 @@ pub(super) fn reader(path: &Path, cache_bytes: u64) -> Result<Connection, Error>
     open().map_err(|source| opening(path, source))
 }
 
-/// Statements that a connection keeps prepared.
-const STATEMENTS_MAX: usize = 128;
+/// Statements that a connection keeps prepared: of the writer some for each generation and set of columns that change together.
+const STATEMENTS_MAX: usize = 256;
 
 fn opening(path: &Path, source: rusqlite::Error) -> Error {
     match kind(&source) {

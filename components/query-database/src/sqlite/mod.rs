@@ -16,6 +16,7 @@ mod reader;
 mod row;
 mod scan;
 mod table;
+mod write;
 mod writer;
 
 pub use self::{

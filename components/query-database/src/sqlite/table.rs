@@ -1,8 +1,9 @@
 //! A generation's table, and the statements on it.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 
 use model::{IndexKind, ReadModel};
+use parking_lot::Mutex;
 
 use crate::{Error, Generation};
 
@@ -18,9 +19,34 @@ pub(super) struct Table {
     pub(super) point: String,
     /// One row, as its fold needs it.
     pub(super) row: String,
+    /// The index columns of one row; none where the read model has no indexes.
+    pub(super) stored: Option<String>,
+    /// A row that is not stored yet. Without indexes also one that is: there is nothing to spare then.
     pub(super) put: String,
     pub(super) delete: String,
+    /// What [`Table::update`] was asked for so far.
+    updates: Mutex<BTreeMap<Columns, Arc<str>>>,
 }
+
+/// Some of a table's index columns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Columns(u64);
+
+impl Columns {
+    pub(super) const ALL: Self = Self(u64::MAX);
+
+    /// Beyond what a set can tell apart it is all of them.
+    pub(super) fn with(self, place: usize) -> Self {
+        if place < 63 { Self(self.0 | 1 << place) } else { Self::ALL }
+    }
+
+    pub(super) fn contain(self, place: usize) -> bool {
+        self == Self::ALL || (place < 63 && self.0 >> place & 1 == 1)
+    }
+}
+
+/// With more index columns than this they are set all or none: each set of them is a statement of its own.
+const APART_MAX: usize = 8;
 
 impl Table {
     pub(super) fn new(generation: Generation, read_model: Arc<ReadModel>) -> Self {
@@ -30,8 +56,11 @@ impl Table {
         let put = {
             let all = with_indexes("tenant, key, body, checksum, position");
             let places = (1..=5 + columns.len()).map(|place| format!("?{place}")).collect::<Vec<_>>().join(", ");
-            format!("INSERT OR REPLACE INTO {name} ({all}) VALUES ({places})")
+            let or_replace = if columns.is_empty() { "OR REPLACE " } else { "" };
+            format!("INSERT {or_replace}INTO {name} ({all}) VALUES ({places})")
         };
+        let stored = (!columns.is_empty())
+            .then(|| format!("SELECT {} FROM {name} WHERE tenant = ?1 AND key = ?2", columns.join(", ")));
         Self {
             point: format!(
                 "SELECT {CHECKPOINT_COLUMNS}, r.body, r.checksum, r.position FROM diptych_checkpoints AS c \
@@ -41,12 +70,34 @@ impl Table {
                 "SELECT {} FROM {name} WHERE tenant = ?1 AND key = ?2",
                 with_indexes("body, checksum, position")
             ),
+            stored,
             put,
+            updates: Mutex::default(),
             delete: format!("DELETE FROM {name} WHERE tenant = ?1 AND key = ?2"),
             generation,
             read_model,
             name,
         }
+    }
+
+    /// `changed`, or more columns where there are too many to set each of them apart.
+    pub(super) fn settable(&self, changed: Columns) -> Columns {
+        let all = changed != Columns::default() && self.read_model.indexes.len() > APART_MAX;
+        if all { Columns::ALL } else { changed }
+    }
+
+    /// Rewrites a stored row, but of its index columns only these; the others' indexes are not touched. Parameters are
+    /// numbered as in [`Table::put`].
+    pub(super) fn update(&self, columns: Columns) -> Arc<str> {
+        let build = || {
+            let mut update = format!("UPDATE {} SET body = ?3, checksum = ?4, position = ?5", self.name);
+            for (place, index) in self.read_model.indexes.iter().enumerate().filter(|(at, _)| columns.contain(*at)) {
+                // Writing to a String does not fail.
+                let _ = write!(update, ", {} = ?{}", index_column(&index.field), 6 + place);
+            }
+            (update + " WHERE tenant = ?1 AND key = ?2").into()
+        };
+        self.updates.lock().entry(columns).or_insert_with(build).clone()
     }
 
     /// The columns that a row's checksums are over, in the order of [`super::row::Stored`].

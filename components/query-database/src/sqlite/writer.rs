@@ -7,14 +7,10 @@ use std::{
     time::Duration,
 };
 
-use model::{IndexValue, Lineage, RowChange, RowWrite};
-use rusqlite::{Connection, OptionalExtension, types::Null};
+use model::Lineage;
+use rusqlite::{Connection, OptionalExtension};
 
-use super::{
-    SqliteConfig, file,
-    row::{checksum, number},
-    table::Table,
-};
+use super::{SqliteConfig, file, row::number, table::Table, write};
 use crate::{Commit, CommitOutcome, Error, Generation, HeadSeen, OwnerToken};
 
 /// The writing connection and what it need not look up twice. Lives on the database's worker.
@@ -83,7 +79,7 @@ impl Writer {
             if !writer.advance(commit, seen_at)? {
                 return Ok(None);
             }
-            write_rows(&writer.connection, &table, &commit.rows).map(Some)
+            write::rows(&writer.connection, &table, &commit.rows).map(Some)
         })?;
         let pages = commit.rows.len() * (1 + table.read_model.indexes.len()) + 1;
         self.unmoved_pages += pages as u64;
@@ -242,35 +238,4 @@ pub(super) fn load(connection: &Connection, generation: Generation) -> rusqlite:
     let read_model = serde_json::from_str(&definition)
         .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error)))?;
     Ok(Some(Table::new(generation, Arc::new(read_model))))
-}
-
-fn write_rows(connection: &Connection, table: &Table, rows: &[RowWrite]) -> rusqlite::Result<()> {
-    let mut put = connection.prepare_cached(&table.put)?;
-    let mut delete = connection.prepare_cached(&table.delete)?;
-    for row in rows {
-        match &row.change {
-            RowChange::Put { body, index } => {
-                if index.len() != table.read_model.indexes.len() {
-                    return Err(rusqlite::Error::InvalidParameterCount(index.len(), table.read_model.indexes.len()));
-                }
-                put.raw_bind_parameter(1, row.key.tenant.as_str())?;
-                put.raw_bind_parameter(2, &*row.key.key)?;
-                put.raw_bind_parameter(3, body.as_str())?;
-                put.raw_bind_parameter(4, checksum(&row.key, row.position, body.as_bytes(), index))?;
-                put.raw_bind_parameter(5, number(row.position))?;
-                for (place, value) in index.iter().enumerate() {
-                    match value {
-                        IndexValue::Null => put.raw_bind_parameter(6 + place, Null)?,
-                        IndexValue::Integer(number) => put.raw_bind_parameter(6 + place, number)?,
-                        IndexValue::Text(text) => put.raw_bind_parameter(6 + place, text.as_str())?,
-                    }
-                }
-                put.raw_execute()?;
-            }
-            RowChange::Delete => {
-                delete.execute((row.key.tenant.as_str(), &*row.key.key))?;
-            }
-        }
-    }
-    Ok(())
 }
