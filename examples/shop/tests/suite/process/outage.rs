@@ -49,7 +49,7 @@ fn reads_stay_fresh_while_the_queue_is_off_and_nothing_is_lost_or_doubled() {
     let directory = tempfile::tempdir().expect("a directory");
     let system = System::start(directory.path());
     let (over, placed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let load: Vec<_> = (0..4)
+    let load: Vec<_> = (0..16)
         .map(|connection| {
             let (over, placed, mut client) = (over.clone(), placed.clone(), system.client());
             thread::spawn(move || {
