@@ -300,11 +300,11 @@ fn size_and_growth() {
     let log = data.join("log.sqlite3");
     let database = rusqlite::Connection::open(&log).expect("the log");
     database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).expect("checkpointed");
-    let (events, payload): (u64, u64) = database
+    let (events, payload): (i64, i64) = database
         .query_row("SELECT count(*), sum(length(payload)) FROM events", [], |row| Ok((row.get(0)?, row.get(1)?)))
         .expect("counted");
     let bytes = bytes_of(&[log]);
-    let overhead = (bytes - payload) as f64 / events as f64;
+    let overhead = (bytes as i64 - payload) as f64 / events as f64;
     println!("     {events} events, {:.0} bytes of payload each on average", payload as f64 / events as f64);
     report(
         "P10",
