@@ -1,4 +1,9 @@
 //! The operator's listener: status, metrics, health, and faults to practise with. Loopback only.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a listener is an adapter at the edge: it has tokio's sockets and tasks"
+)]
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

@@ -11,7 +11,11 @@ use clap::{Arg, ArgMatches, Command, builder::PossibleValuesParser, value_parser
 use model::Registry;
 use tracing_subscriber::EnvFilter;
 
-use crate::{App, DataDirectory, Dev, Error, Settings, error::chain, settings::Values};
+use crate::{
+    App, DataDirectory, Dev, Error, Settings,
+    error::chain,
+    settings::{Shown, Values},
+};
 
 /// Exit codes beside 0.
 const FAILED: u8 = 1;
@@ -87,11 +91,7 @@ fn default_data(name: &str) -> String {
     base.unwrap_or_else(|| PathBuf::from(".")).join(name).to_string_lossy().into_owned()
 }
 
-fn settings(
-    name: &str,
-    arguments: &ArgMatches,
-    flags: &[(&str, &str)],
-) -> Result<(Settings, std::collections::BTreeMap<String, (String, crate::Origin)>), Error> {
+fn settings(name: &str, arguments: &ArgMatches, flags: &[(&str, &str)]) -> Result<(Settings, Shown), Error> {
     let given = |flag: &str| arguments.try_get_one::<String>(flag).ok().flatten().cloned();
     let flags: Values = flags.iter().filter_map(|(flag, key)| Some(((*key).to_owned(), given(flag)?))).collect();
     let file = arguments.try_get_one::<PathBuf>("config").ok().flatten();

@@ -166,6 +166,9 @@ pub enum Origin {
     Flag,
 }
 
+/// Every value there is, as `config show` prints it: by its path, with where it comes from.
+pub(crate) type Shown = BTreeMap<String, (String, Origin)>;
+
 /// Values by their path, such as `load_balancer.listen`.
 pub(crate) type Values = BTreeMap<String, String>;
 
@@ -182,7 +185,7 @@ impl Settings {
         file: Option<&Path>,
         environment: impl Iterator<Item = (String, String)>,
         flags: &Values,
-    ) -> Result<(Self, BTreeMap<String, (String, Origin)>), Error> {
+    ) -> Result<(Self, Shown), Error> {
         let defaults = Self { data: default_data.to_owned(), ..Self::default() };
         let environment = from_environment(environment)?;
         let from_file = match file {
@@ -253,11 +256,13 @@ fn from_environment(environment: impl Iterator<Item = (String, String)>) -> Resu
 
 fn flatten(prefix: &str, value: &Value) -> Values {
     match &value.kind {
+        // Into a map that is ordered, whatever order these come in.
         ValueKind::Table(table) => table
-            .iter()
+            .clone()
+            .into_iter()
             .flat_map(|(key, value)| {
                 let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
-                flatten(&path, value)
+                flatten(&path, &value)
             })
             .collect(),
         ValueKind::Nil => Values::from([(prefix.to_owned(), String::new())]),

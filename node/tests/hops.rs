@@ -1,4 +1,9 @@
 //! One traced command and one traced query make the twelve hops of the diagram visible, each as a span under its box's name.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this test is the user: it has sockets and waits by the system's clock"
+)]
 
 use std::{
     collections::BTreeMap,
@@ -49,7 +54,13 @@ impl Visit for Hop {
 
 /// Remembers every hop in the order in which the spans were made. A span without a trace belongs to that of its parent.
 #[derive(Clone, Default)]
-struct Hops(Arc<Mutex<(Vec<u64>, BTreeMap<u64, Hop>)>>);
+struct Hops(Arc<Mutex<Seen>>);
+
+#[derive(Default)]
+struct Seen {
+    order: Vec<u64>,
+    by_id: BTreeMap<u64, Hop>,
+}
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Hops {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
@@ -61,17 +72,17 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Hops {
         let mut hops = self.0.lock().expect("nobody panicked");
         if hop.trace_id.is_empty() {
             let parent = context.span(id).and_then(|span| span.parent()).map(|parent| parent.id().into_u64());
-            if let Some(parent) = parent.and_then(|parent| hops.1.get(&parent)) {
+            if let Some(parent) = parent.and_then(|parent| hops.by_id.get(&parent)) {
                 hop.trace_id.clone_from(&parent.trace_id);
             }
         }
-        hops.0.push(id.into_u64());
-        hops.1.insert(id.into_u64(), hop);
+        hops.order.push(id.into_u64());
+        hops.by_id.insert(id.into_u64(), hop);
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, _: Context<'_, S>) {
         let mut hops = self.0.lock().expect("nobody panicked");
-        if let Some(hop) = hops.1.get_mut(&id.into_u64()) {
+        if let Some(hop) = hops.by_id.get_mut(&id.into_u64()) {
             values.record(hop);
         }
     }
@@ -80,7 +91,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Hops {
 impl Hops {
     fn of(&self, trace_id: &str) -> Vec<(u64, String)> {
         let hops = self.0.lock().expect("nobody panicked");
-        let in_order = hops.0.iter().map(|id| &hops.1[id]).filter(|hop| hop.trace_id == trace_id);
+        let in_order = hops.order.iter().map(|id| &hops.by_id[id]).filter(|hop| hop.trace_id == trace_id);
         in_order.map(|hop| (hop.number, hop.of.clone())).collect()
     }
 }
@@ -107,8 +118,8 @@ fn one_command_and_one_query_yield_the_twelve_hops_in_order() {
     let hops = Hops::default();
     tracing_subscriber::registry().with(hops.clone()).init();
     let directory = tempfile::tempdir().expect("a directory");
-    let mut settings = Settings::default();
-    settings.data = directory.path().join("data").display().to_string();
+    let data = directory.path().join("data").display().to_string();
+    let mut settings = Settings { data, ..Settings::default() };
     settings.load_balancer.listen = SocketAddr::from(([127, 0, 0, 1], 0));
     settings.admin.listen = SocketAddr::from(([127, 0, 0, 1], 0));
     let registry = Arc::new(testkit::domain::registry());

@@ -2,6 +2,7 @@
 //! since only ratios within one run mean anything on a shared machine.
 //!
 //! `cargo bench -- commands reads visibility rebuild size` runs some of them; `--rounds N` sets the rounds.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a program of its own, outside the boxes")]
 
 use std::{
     fs,

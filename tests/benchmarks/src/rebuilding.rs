@@ -56,6 +56,7 @@ pub fn scan_parse_fold(log: &Path) -> f64 {
         fold(&mut folded, stream, &name, &payload);
         count += 1;
     }
+    // A sum does not depend on the order.
     let check: i64 = folded.values().map(|row| row.units + row.total + row.status.len() as i64).sum();
     assert!(check > 0, "nothing was folded");
     count as f64 / began.elapsed().as_secs_f64()
@@ -88,8 +89,7 @@ pub fn rebuild(data: &Path) -> f64 {
     for file in ["rows.sqlite3", "rows.sqlite3-wal", "rows.sqlite3-shm"] {
         let _ = fs::remove_file(data.join(file));
     }
-    let mut settings = Settings::default();
-    settings.data = data.display().to_string();
+    let mut settings = Settings { data: data.display().to_string(), ..Settings::default() };
     settings.load_balancer.listen = SocketAddr::from(([127, 0, 0, 1], 0));
     settings.admin.listen = SocketAddr::from(([127, 0, 0, 1], 0));
     let registry = Registry::new().aggregate::<shop::domain::order::Order>();

@@ -1,4 +1,5 @@
 //! The baseline of commands: the same HTTP stack with the same settings, JSON in and out, and nothing done.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a program of its own, outside the boxes")]
 
 use axum::{Json, Router, extract::Path, http::StatusCode, routing::post};
 use benchmarks_baseline::serve;

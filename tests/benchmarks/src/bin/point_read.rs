@@ -1,6 +1,7 @@
 //! The baseline of point reads: the same HTTP stack, and one prepared SQLite read of a row by its key.
 //!
 //! Usage: `point_read ROWS`; makes a file with that many rows and serves `/queries/order_summary/{key}`.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a program of its own, outside the boxes")]
 
 use std::{
     path::PathBuf,

@@ -38,10 +38,13 @@ fn an_address_that_others_can_reach_is_refused() {
     }
 }
 
+/// What it is, how a directory becomes that, and what the refusal has to say.
+type Spoilt = (&'static str, fn(&Path), &'static str);
+
 #[test]
 fn unusable_directories_are_refused_and_left_as_they_were() {
     let _alone = super::alone();
-    let spoilt: [(&str, fn(&Path), &str); 5] = [
+    let spoilt: [Spoilt; 5] = [
         ("a foreign directory", |path| fs::remove_file(path.join("FORMAT")).expect("removed"), "not a data directory"),
         (
             "a newer format",
