@@ -18,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -120,7 +120,14 @@ struct Log {
     writer: Mutex<Writer>,
     checkpoints: Checkpoints,
     failed: AtomicBool,
+    /// The last position committed here: a hint about how long a read will be.
+    head: AtomicU64,
 }
+
+/// Most events that are read without handing the work over.
+const GLANCE_EVENTS_MAX: u64 = 64;
+/// Most streams that are loaded without handing the work over.
+const GLANCE_STREAMS_MAX: usize = 4;
 
 #[derive(Clone)]
 struct Reading {
@@ -165,6 +172,7 @@ impl SqliteEventStore {
                 path: path.to_owned(),
                 runtime: runtime.clone(),
                 config,
+                head: AtomicU64::new(Position::count(writer.tail.head)),
                 writer: Mutex::new(writer),
                 checkpoints,
                 failed: AtomicBool::new(false),
@@ -181,6 +189,23 @@ impl SqliteEventStore {
         let reader = reading.reader.clone();
         let read = reading.worker.run(move || reader.lock().snapshot(read));
         read.await.map_err(|_| Error::WorkerGone)?.map_err(|failure| failure.while_reading(&self.log.path))
+    }
+
+    /// As [`Self::view`], but on the spot where the connection is free: what is short takes less time than handing it over
+    /// and being woken again, and one command or one relayed event waits for exactly that.
+    async fn glance<T: Send + 'static>(
+        &self,
+        reading: &Reading,
+        read: impl FnOnce(&mut View<'_>) -> Result<T> + Send + 'static,
+    ) -> std::result::Result<T, Error> {
+        let on_the_spot = match reading.reader.try_lock() {
+            Some(mut reader) => Ok(reader.snapshot(read)),
+            None => Err(read),
+        };
+        match on_the_spot {
+            Ok(result) => result.map_err(|failure| failure.while_reading(&self.log.path)),
+            Err(read) => self.view(reading, read).await,
+        }
     }
 
     /// Runs `write` on the writer; what it writes is a hint that a power cut may take back.
@@ -217,6 +242,7 @@ impl Log {
             Err(AppendFailure::Commit(failure)) => return Err(self.failure(failure, Failure::while_committing)),
         };
         let duration = self.runtime.now().saturating_sub(began);
+        self.head.store(Position::count(writer.tail.head), Ordering::Release);
         self.config.metrics.committed(batch.len(), duration, Position::count(writer.tail.head));
         self.count(batch, &outcomes);
         self.checkpoint(&writer);
@@ -299,11 +325,23 @@ impl EventStore for SqliteEventStore {
         after: Option<Position>,
         limit: ReadLimit,
     ) -> BoxFuture<'_, std::result::Result<Vec<StoredEvent>, Error>> {
-        Box::pin(self.view(&self.scanning, move |view| view.read(after, limit)))
+        Box::pin(async move {
+            let head = self.log.head.load(Ordering::Acquire);
+            let read = move |view: &mut View<'_>| view.read(after, limit);
+            if head.saturating_sub(Position::count(after)) <= GLANCE_EVENTS_MAX {
+                self.glance(&self.scanning, read).await
+            } else {
+                self.view(&self.scanning, read).await
+            }
+        })
     }
 
     fn load(&self, streams: Vec<Load>, limit: ReadLimit) -> BoxFuture<'_, std::result::Result<Vec<Loaded>, Error>> {
-        Box::pin(self.view(&self.loading, move |view| streams.iter().map(|load| view.load(load, limit)).collect()))
+        Box::pin(async move {
+            let are_few = streams.len() <= GLANCE_STREAMS_MAX;
+            let load = move |view: &mut View<'_>| streams.iter().map(|load| view.load(load, limit)).collect();
+            if are_few { self.glance(&self.loading, load).await } else { self.view(&self.loading, load).await }
+        })
     }
 
     fn read_stream(

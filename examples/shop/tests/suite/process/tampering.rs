@@ -86,7 +86,7 @@ fn verify_finds_a_change_while_the_system_runs() {
     let directory = tempfile::tempdir().expect("a directory");
     let system = filled(directory.path());
     let table = table(directory.path());
-    change(&directory.path().join("rows.sqlite3"), &format!("UPDATE \"{table}\" SET i_units = 7 WHERE key = 't-5'"));
+    change(&directory.path().join("rows.sqlite3"), &format!("UPDATE \"{table}\" SET i_total = 7 WHERE key = 't-5'"));
     assert_eq!(verify(directory.path()).status.code(), Some(3));
     assert_eq!(system.stop(), Some(0));
 }
