@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, OpenFlags, config::DbConfig, params};
 use uuid::Uuid;
 
 use super::failure::{Failure, Result};
@@ -144,6 +144,8 @@ pub(super) fn connect_reading(path: &Path) -> Result<Connection> {
 fn connect(path: &Path, access: OpenFlags, cache: i32) -> Result<Connection> {
     let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY_WAIT)?;
+    // Plans are for any values: otherwise a kept statement is planned anew whenever a value says something else about a table.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(32);
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "mmap_size", 0)?;
