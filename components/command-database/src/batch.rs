@@ -1,7 +1,8 @@
 //! Group commit: what shares one durable commit.
 //!
 //! No timer decides how long to collect. One append is in flight; whatever arrives meanwhile goes into the next. An idle log
-//! commits at once, a busy one in batches that grow with the load.
+//! commits at once, a busy one in batches that grow with the load. What does not depend on a command's place in the log is
+//! computed where it is submitted; what shares a commit is decided when the store is ready for it, and not before.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -10,7 +11,10 @@ use parking_lot::Mutex;
 use runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 
-use crate::{Append, Error, EventStore, Metrics, Outcome};
+use crate::{Append, Error, EventStore, Metrics, Outcome, chain::Prepared};
+
+/// Commands that are few.
+const FEW_COMMANDS: usize = 2;
 
 type Answer = Result<Vec<Outcome>, Arc<Error>>;
 
@@ -50,6 +54,16 @@ pub struct GroupCommit {
 struct Shared {
     runtime: Runtime,
     store: Arc<dyn EventStore>,
+    groups: Groups,
+}
+
+/// What waits to be committed, for the store to take.
+#[derive(Clone)]
+pub struct Groups {
+    waiting: Arc<Waiting>,
+}
+
+struct Waiting {
     limits: GroupLimits,
     metrics: Metrics,
     queue: Mutex<Queue>,
@@ -66,7 +80,7 @@ struct Queue {
 }
 
 struct Submission {
-    appends: Vec<Append>,
+    appends: Vec<Prepared>,
     events: usize,
     bytes: usize,
     answer: oneshot::Sender<Answer>,
@@ -74,7 +88,10 @@ struct Submission {
 
 impl std::fmt::Debug for GroupCommit {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("GroupCommit").field("limits", &self.shared.limits).finish_non_exhaustive()
+        formatter
+            .debug_struct("GroupCommit")
+            .field("limits", &self.shared.groups.waiting.limits)
+            .finish_non_exhaustive()
     }
 }
 
@@ -82,9 +99,9 @@ impl GroupCommit {
     /// In front of `store`, to which nobody else should append: two batches in flight would share no commit.
     #[must_use]
     pub fn start(runtime: &Runtime, store: Arc<dyn EventStore>, limits: GroupLimits, metrics: Metrics) -> Self {
-        let head = watch::Sender::new(None);
-        let runtime = runtime.clone();
-        Self { shared: Arc::new(Shared { runtime, store, limits, metrics, queue: Mutex::default(), head }) }
+        let waiting = Waiting { limits, metrics, queue: Mutex::default(), head: watch::Sender::new(None) };
+        let groups = Groups { waiting: Arc::new(waiting) };
+        Self { shared: Arc::new(Shared { runtime: runtime.clone(), store, groups }) }
     }
 
     /// Queues `appends` now, at the call; they stay together, in order. They are appended even when the future is dropped.
@@ -94,24 +111,28 @@ impl GroupCommit {
     /// whole batch.
     pub fn submit(&self, appends: Vec<Append>) -> impl Future<Output = Answer> + Send + use<> {
         let queued = self.queue(appends);
+        let waiting = self.shared.groups.waiting.clone();
         async move {
             // The answer is lost only when its task ended with the runtime: then nobody knows what was committed.
-            queued?.await.unwrap_or_else(|_| Err(Arc::new(Error::WorkerGone)))
+            let outcomes = queued?.await.unwrap_or_else(|_| Err(Arc::new(Error::WorkerGone)))?;
+            waiting.announce(&outcomes);
+            Ok(outcomes)
         }
     }
 
     /// The last position committed through here since the start. Changes wake the relay.
     #[must_use]
     pub fn head_changed(&self) -> watch::Receiver<Option<Position>> {
-        self.shared.head.subscribe()
+        self.shared.groups.waiting.head.subscribe()
     }
 
     fn queue(&self, appends: Vec<Append>) -> Result<oneshot::Receiver<Answer>, Arc<Error>> {
         let (answer, answered) = oneshot::channel();
         let submission = Submission::new(appends, answer);
+        let Shared { runtime, store, groups } = &*self.shared;
         let starts = {
-            let limits = &self.shared.limits;
-            let mut queue = self.shared.queue.lock();
+            let Waiting { limits, metrics, queue, .. } = &*groups.waiting;
+            let mut queue = queue.lock();
             let commands = queue.commands + submission.appends.len();
             let bytes = queue.bytes + submission.bytes;
             let is_full = commands > limits.waiting_commands_max || bytes > limits.waiting_bytes_max;
@@ -124,12 +145,12 @@ impl GroupCommit {
             }
             (queue.commands, queue.bytes) = (commands, bytes);
             queue.waiting.push_back(submission);
-            self.shared.metrics.waiting(commands);
+            metrics.waiting(commands);
             !std::mem::replace(&mut queue.is_committing, true)
         };
         if starts {
-            let shared = self.shared.clone();
-            drop(self.shared.runtime.spawn("group commit", async move { shared.commit_all().await }));
+            let (store, groups) = (store.clone(), groups.clone());
+            drop(runtime.spawn("group commit", async move { store.commit_groups(groups).await }));
         }
         Ok(answered)
     }
@@ -142,53 +163,90 @@ impl Submission {
             events += 1;
             bytes += event.payload.len();
         }
+        let mut content = Vec::new();
+        let appends = appends.into_iter().map(|append| Prepared::new(append, &mut content)).collect();
         Self { appends, events, bytes, answer }
     }
 }
 
-impl Shared {
-    async fn commit_all(&self) {
-        while let Some(group) = self.next_group() {
-            self.commit(group).await;
-        }
+impl std::fmt::Debug for Groups {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Groups").field("limits", &self.waiting.limits).finish_non_exhaustive()
     }
+}
 
-    /// What goes into the next commit: as much of the queue, in order, as the limits let in, but at least one submission.
-    fn next_group(&self) -> Option<Vec<Submission>> {
-        let mut queue = self.queue.lock();
-        let mut group: Vec<Submission> = Vec::new();
+impl Groups {
+    /// What goes into the next commit: as much of what waits, in order, as the limits let in, but at least one submission.
+    ///
+    /// After `None` nobody commits any more, and the next submission begins anew.
+    pub fn next(&self) -> Option<Group> {
+        let Waiting { limits, metrics, queue, .. } = &*self.waiting;
+        let mut queue = queue.lock();
+        let mut batch = Vec::new();
+        let mut answers = Vec::new();
         let (mut commands, mut events, mut bytes) = (0, 0, 0);
         while let Some(next) = queue.waiting.front() {
             commands += next.appends.len();
             events += next.events;
             bytes += next.bytes;
-            let limits = &self.limits;
             let fits = commands <= limits.commands_max && events <= limits.events_max && bytes <= limits.bytes_max;
-            if !fits && !group.is_empty() {
+            if !fits && !answers.is_empty() {
                 break;
             }
             let next = queue.waiting.pop_front()?;
             queue.commands -= next.appends.len();
             queue.bytes -= next.bytes;
-            group.push(next);
+            answers.push((next.appends.len(), next.answer));
+            batch.extend(next.appends);
         }
-        self.metrics.waiting(queue.commands);
-        queue.is_committing = !group.is_empty();
-        queue.is_committing.then_some(group)
+        metrics.waiting(queue.commands);
+        queue.is_committing = !answers.is_empty();
+        queue.is_committing.then_some(Group { batch, answers })
     }
 
-    async fn commit(&self, group: Vec<Submission>) {
-        let mut batch = Vec::with_capacity(group.iter().map(|submission| submission.appends.len()).sum());
-        let mut answers = Vec::with_capacity(group.len());
-        for submission in group {
-            answers.push((submission.appends.len(), submission.answer));
-            batch.extend(submission.appends);
-        }
-        match self.store.append(batch).await {
-            Ok(outcomes) => self.answer(answers, outcomes),
+    /// Whether so few commands wait that handing them over takes longer than writing them.
+    pub(crate) fn are_few(&self) -> bool {
+        self.waiting.queue.lock().commands <= FEW_COMMANDS
+    }
+
+    /// Ends committing, unless something waits.
+    pub(crate) fn end(&self) -> bool {
+        let mut queue = self.waiting.queue.lock();
+        queue.is_committing = !queue.waiting.is_empty();
+        !queue.is_committing
+    }
+}
+
+/// What shares one commit, and those who wait for it.
+pub struct Group {
+    batch: Vec<Prepared>,
+    answers: Vec<(usize, oneshot::Sender<Answer>)>,
+}
+
+impl std::fmt::Debug for Group {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Group").field("commands", &self.batch.len()).finish_non_exhaustive()
+    }
+}
+
+impl Group {
+    /// What is to be appended. Given once; a second call gives nothing.
+    pub fn take(&mut self) -> Vec<Append> {
+        self.take_prepared().into_iter().map(|prepared| prepared.append).collect()
+    }
+
+    /// As [`Group::take`], with what was computed at the submission.
+    pub(crate) fn take_prepared(&mut self) -> Vec<Prepared> {
+        std::mem::take(&mut self.batch)
+    }
+
+    /// Tells everyone in the group what became of it: what [`EventStore::append`] would say of the batch.
+    pub fn answer(self, result: Result<Vec<Outcome>, Error>) {
+        match result {
+            Ok(outcomes) => self.committed(outcomes),
             Err(error) => {
                 let error = Arc::new(error);
-                for (_, answer) in answers {
+                for (_, answer) in self.answers {
                     // Whoever asked may be gone; the command has run to its end all the same.
                     let _ = answer.send(Err(error.clone()));
                 }
@@ -196,17 +254,27 @@ impl Shared {
         }
     }
 
-    fn answer(&self, answers: Vec<(usize, oneshot::Sender<Answer>)>, outcomes: Vec<Outcome>) {
+    fn committed(self, outcomes: Vec<Outcome>) {
+        let mut outcomes = outcomes.into_iter();
+        for (commands, answer) in self.answers {
+            let _ = answer.send(Ok(outcomes.by_ref().take(commands).collect()));
+        }
+    }
+}
+
+impl Waiting {
+    /// Tells of the head that `outcomes` led to.
+    fn announce(&self, outcomes: &[Outcome]) {
         let written = |outcome: &Outcome| match outcome {
             Outcome::Committed { first: Some(_), head, .. } => *head,
             _ => None,
         };
-        if let Some(head) = outcomes.iter().rev().find_map(written) {
-            self.head.send_replace(Some(head));
-        }
-        let mut outcomes = outcomes.into_iter();
-        for (commands, answer) in answers {
-            let _ = answer.send(Ok(outcomes.by_ref().take(commands).collect()));
-        }
+        let Some(head) = outcomes.iter().rev().find_map(written) else { return };
+        // Those who share a commit hear of it in any order.
+        self.head.send_if_modified(|known| {
+            let is_news = *known < Some(head);
+            *known = (*known).max(Some(head));
+            is_news
+        });
     }
 }

@@ -3,7 +3,11 @@
 //! Two steps, so that the expensive one needs neither lock nor head: [`digest`] over what the client knows, then [`chain`]
 //! over what only the writer knows. All integers are big-endian, all texts and payloads carry their length (u32) in front.
 
-use model::{CommandId, EpochId, EventId, EventType, Hash, Metadata, Position, StoredEvent, StreamId, StreamVersion};
+use model::{
+    CommandId, EpochId, EventId, EventType, Hash, Metadata, NewEvent, Position, StoredEvent, StreamId, StreamVersion,
+};
+
+use crate::Append;
 
 /// Names this layout, so that another one could never give the same bytes.
 const LAYOUT: &[u8; 8] = b"diptych1";
@@ -71,6 +75,42 @@ fn sized(bytes: &mut Vec<u8>, part: &[u8]) {
     let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
     bytes.extend_from_slice(&length.to_be_bytes());
     bytes.extend_from_slice(part);
+}
+
+/// One command, with everything about its events that can be computed before their place is known.
+pub(crate) struct Prepared {
+    pub(crate) append: Append,
+    pub(crate) contents: Vec<Digested>,
+}
+
+/// What stays of an event's content for the writer to chain.
+#[derive(Clone, Copy)]
+pub(crate) struct Digested {
+    pub(crate) digest: Hash,
+    /// CRC-32 of the same bytes.
+    pub(crate) checksum: u32,
+}
+
+impl Prepared {
+    pub(crate) fn new(append: Append, bytes: &mut Vec<u8>) -> Self {
+        let events = append.events();
+        let command_events = u32::try_from(events.len()).unwrap_or(u32::MAX);
+        let digested = |(index, event): (u32, &NewEvent)| {
+            let content = Content {
+                event_id: EventId::derived(append.command_id, index),
+                stream: &append.stream,
+                event_type: &event.event_type,
+                command_id: append.command_id,
+                command_events,
+                payload: &event.payload,
+                metadata: &append.metadata,
+            };
+            content.encode(bytes);
+            Digested { digest: Hash::of(bytes), checksum: crc32fast::hash(bytes) }
+        };
+        let contents = (0..).zip(events).map(digested).collect();
+        Self { append, contents }
+    }
 }
 
 /// SHA-256 over everything stored about an event but position, version, `recorded_at`, epoch and hash.

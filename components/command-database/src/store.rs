@@ -7,7 +7,7 @@ use model::{CommandId, EpochId, Hash, Lineage, Metadata, NewEvent, Position, Sto
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::Error;
+use crate::{Error, batch::Groups};
 
 /// What one command wants written: its events, or the refusal that its idempotency key is to remember.
 #[derive(Clone, Debug)]
@@ -221,6 +221,19 @@ pub trait EventStore: Send + Sync + 'static {
     /// # Errors
     /// [`Error::Commit`]: nothing is known until recovery. After any other error nothing was written.
     fn append(&self, batch: Vec<Append>) -> BoxFuture<'_, Result<Vec<Outcome>, Error>>;
+
+    /// Commits what waits, group after group as [`EventStore::append`] commits a batch, until none is left.
+    ///
+    /// A store with a thread of its own for writing forms each group there, at the moment it can begin with it: nothing that
+    /// has arrived by then waits for one commit more.
+    fn commit_groups(&self, groups: Groups) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            while let Some(mut group) = groups.next() {
+                let result = self.append(group.take()).await;
+                group.answer(result);
+            }
+        })
+    }
 
     /// The events after `after`, oldest first; empty at the head. A committed event is returned from its commit on.
     ///

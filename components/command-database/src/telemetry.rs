@@ -14,7 +14,7 @@ use prometheus_client::{
 };
 use tracing::Span;
 
-use crate::Append;
+use crate::chain::Prepared;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct EventLabel {
@@ -94,11 +94,11 @@ impl Metrics {
 }
 
 /// The hop of each command, to be held while its batch is appended; none while nobody listens.
-pub(crate) fn hops(batch: &[Append]) -> Vec<Span> {
+pub(crate) fn hops(batch: &[Prepared]) -> Vec<Span> {
     if !tracing::enabled!(target: "diptych::hop", tracing::Level::DEBUG) {
         return Vec::new();
     }
-    let hop = |append: &Append| {
+    let hop = |Prepared { append, .. }: &Prepared| {
         tracing::debug_span!(
             target: "diptych::hop",
             "command-database",

@@ -23,6 +23,10 @@ pub trait Engine: Send + Sync + 'static {
     /// Fills `bytes` from the engine's generator.
     fn fill_random(&self, bytes: &mut [u8]);
 
+    /// Sees to it that tasks and sockets are looked after while the caller blocks for a moment. `false` where nobody else
+    /// could: then the caller must not block.
+    fn stand_in(&self) -> bool;
+
     /// Starts a worker: jobs run one at a time, in the order of submission. A simulation runs them on the spot.
     fn worker(&self, name: &str) -> Box<dyn WorkerQueue>;
 }

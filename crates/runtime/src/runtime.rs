@@ -106,6 +106,14 @@ impl Runtime {
         uuid::Builder::from_unix_timestamp_millis(milliseconds, &random).into_uuid()
     }
 
+    /// Asks for leave to block for a moment, within a task: a few hundred microseconds, where handing the work over and being
+    /// woken again would take as long. With `true` another thread is on its way to look after tasks and sockets meanwhile;
+    /// with `false` the caller must hand the work to a [`Worker`].
+    #[must_use]
+    pub fn stand_in(&self) -> bool {
+        self.engine.stand_in()
+    }
+
     /// Starts a worker for blocking work.
     #[must_use]
     pub fn worker(&self, name: &str) -> Worker {

@@ -93,6 +93,11 @@ impl Engine for ProcessEngine {
         self.executor.fill_random(bytes);
     }
 
+    /// All work is done on the spot anyhow, by a worker that ends with its process.
+    fn stand_in(&self) -> bool {
+        false
+    }
+
     fn worker(&self, _name: &str) -> Box<dyn WorkerQueue> {
         Box::new(InlineWorker::new(Arc::clone(&self.life)))
     }

@@ -56,6 +56,11 @@ impl Checkpoints {
         })
     }
 
+    /// Pages in the write-ahead log after the latest commit.
+    pub(super) fn pages(&self) -> u32 {
+        self.pages.load(Ordering::Relaxed)
+    }
+
     /// Called by the writer between transactions. `failed` is told of a checkpoint that failed.
     pub(super) fn after_commit(
         &self,

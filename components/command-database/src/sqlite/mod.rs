@@ -6,12 +6,14 @@ mod failure;
 mod idempotency;
 mod names;
 mod reader;
+mod recent;
 mod relay;
 mod row;
 mod scan;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod wal;
 mod writer;
 
 use std::{
@@ -26,7 +28,7 @@ use std::{
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use model::{Hash, Lineage, Position, StoredEvent, StreamId, StreamVersion};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use runtime::{Runtime, Worker};
 use uuid::Uuid;
 
@@ -37,13 +39,14 @@ use self::{
     checkpoint::Checkpoints,
     failure::{Failure, Result},
     reader::{Reader, View},
-    row::Prepared,
+    recent::Recent,
     schema::FirstEpoch,
-    writer::{AppendFailure, Writer},
+    wal::Wal,
+    writer::{AppendFailure, Appended, Writer},
 };
 use crate::{
-    Append, Error, EventStore, Head, IdempotencyRecord, Load, Loaded, Metrics, Outcome, ReadLimit, RelayLease,
-    Snapshot, telemetry,
+    Append, Error, EventStore, Group, Groups, Head, IdempotencyRecord, Load, Loaded, Metrics, Outcome, ReadLimit,
+    RelayLease, Snapshot, chain::Prepared, telemetry,
 };
 
 /// Versions between two marks by which a long stream can be entered in its middle.
@@ -120,12 +123,19 @@ struct Log {
     writer: Mutex<Writer>,
     checkpoints: Checkpoints,
     failed: AtomicBool,
+    /// Microseconds that a commit usually takes.
+    usual_commit: AtomicU64,
     /// The last position committed here: a hint about how long a read will be.
     head: AtomicU64,
+    /// The events committed here last, so that whoever follows the log closely does not read back what was just written.
+    recent: Mutex<Recent>,
 }
 
 /// Most events that are read without handing the work over.
 const GLANCE_EVENTS_MAX: u64 = 64;
+/// What is kept in memory of the log's end: a few times what the relay takes at once.
+const RECENT_EVENTS_MAX: usize = 2048;
+const RECENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Most streams that are loaded without handing the work over.
 const GLANCE_STREAMS_MAX: usize = 4;
 
@@ -156,7 +166,7 @@ impl SqliteEventStore {
     fn connect(path: &Path, runtime: &Runtime, config: SqliteConfig) -> Result<Self> {
         let mut connection = schema::connect_writing(path)?;
         let checkpoints = Checkpoints::new(runtime, path, &mut connection, config.wal_pages_max)?;
-        let writer = Writer::open(connection, runtime.now())?;
+        let writer = Writer::open(connection, Wal::of(path, config.wal_pages_max), runtime.now())?;
         config.metrics.head(Position::count(writer.tail.head));
         let reading = |name| -> Result<Reading> {
             let reader = Arc::new(Mutex::new(Reader::new(schema::connect_reading(path)?)));
@@ -173,9 +183,12 @@ impl SqliteEventStore {
                 runtime: runtime.clone(),
                 config,
                 head: AtomicU64::new(Position::count(writer.tail.head)),
+                recent: Mutex::new(Recent::new(RECENT_EVENTS_MAX, RECENT_BYTES_MAX)),
                 writer: Mutex::new(writer),
                 checkpoints,
                 failed: AtomicBool::new(false),
+                // Not known yet.
+                usual_commit: AtomicU64::new(u64::MAX),
             }),
         })
     }
@@ -216,57 +229,139 @@ impl SqliteEventStore {
         let log = self.log.clone();
         self.writing.run(move || log.hint(write)).await.map_err(|_| Error::WorkerGone)?
     }
+}
 
-    fn check_size(&self, batch: &[Append]) -> std::result::Result<(), Error> {
+/// Groups that are committed one after the other before other work for the writer gets its turn.
+const GROUPS_IN_A_ROW: usize = 16;
+
+/// Commits that take longer than this, in microseconds, are not made by the task that asks.
+const ON_THE_SPOT_MAX: u64 = 1000;
+
+/// Has the writer's worker commit what waits.
+fn send_for(writing: &Worker, log: &Arc<Log>, groups: Groups) {
+    let again = Again(Some((writing.clone(), log.clone(), groups.clone())));
+    let log = log.clone();
+    // It runs whether or not somebody waits for it.
+    drop(writing.run(move || {
+        for _ in 0..GROUPS_IN_A_ROW {
+            let Some(group) = groups.next() else { return again.cancel() };
+            match log.begin_job() {
+                Ok(writer) => log.commit_group(writer, group),
+                Err(error) => group.answer(Err(error)),
+            }
+        }
+    }));
+}
+
+/// Sends for the worker when dropped, also by a panic: those who come later must not wait for ever.
+struct Again(Option<(Worker, Arc<Log>, Groups)>);
+
+impl Again {
+    fn cancel(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Again {
+    fn drop(&mut self) {
+        if let Some((writing, log, groups)) = self.0.take() {
+            send_for(&writing, &log, groups);
+        }
+    }
+}
+
+impl SqliteEventStore {
+    /// Commits what little waits at once, where commits are quick, nobody else writes, and the runtime gives leave: one client
+    /// alone then waits for the disk and not for two threads to wake each other. `false` where the worker has to do it.
+    fn commit_on_the_spot(&self, groups: &Groups) -> bool {
+        let log = &self.log;
+        if log.usual_commit.load(Ordering::Relaxed) > ON_THE_SPOT_MAX || !groups.are_few() {
+            return false;
+        }
+        let Some(writer) = log.writer.try_lock().filter(|_| !log.failed.load(Ordering::Acquire)) else { return false };
+        if !log.runtime.stand_in() {
+            return false;
+        }
+        let again = Again(Some((self.writing.clone(), log.clone(), groups.clone())));
+        let Some(group) = groups.next() else {
+            again.cancel();
+            return true;
+        };
+        log.commit_group(writer, group);
+        if groups.end() {
+            again.cancel();
+        }
+        true
+    }
+}
+
+impl Log {
+    fn check_size(&self, batch: &[Prepared]) -> std::result::Result<(), Error> {
         let (mut events, mut bytes) = (0, 0);
-        for event in batch.iter().flat_map(Append::events) {
+        for event in batch.iter().flat_map(|prepared| prepared.append.events()) {
             events += 1;
             bytes += event.payload.len();
         }
-        let SqliteConfig { append_events_max: events_max, append_bytes_max: bytes_max, .. } = self.log.config;
+        let SqliteConfig { append_events_max: events_max, append_bytes_max: bytes_max, .. } = self.config;
         if events > events_max || bytes > bytes_max {
             return Err(Error::BatchTooLarge { events, bytes, events_max, bytes_max });
         }
         Ok(())
     }
-}
 
-impl Log {
-    fn append(self: &Arc<Self>, batch: &[Prepared]) -> std::result::Result<Vec<Outcome>, Error> {
-        let mut writer = self.begin_job()?;
+    fn commit_group(self: &Arc<Self>, writer: MutexGuard<'_, Writer>, mut group: Group) {
+        let batch = group.take_prepared();
+        let hops = telemetry::hops(&batch);
+        let result = self.append(writer, &batch);
+        drop(hops);
+        group.answer(result);
+    }
+
+    fn append(
+        self: &Arc<Self>,
+        mut writer: MutexGuard<'_, Writer>,
+        batch: &[Prepared],
+    ) -> std::result::Result<Vec<Outcome>, Error> {
+        self.check_size(batch)?;
         let began = self.runtime.now();
         let recorded_at = self.runtime.wall_clock().as_microsecond();
-        let outcomes = match writer.append(batch, recorded_at, began) {
-            Ok(outcomes) => outcomes,
+        let Appended { outcomes, events } = match writer.append(batch, recorded_at, began) {
+            Ok(appended) => appended,
             Err(AppendFailure::Write(failure)) => return Err(self.failure(failure, Failure::while_writing)),
             Err(AppendFailure::Commit(failure)) => return Err(self.failure(failure, Failure::while_committing)),
         };
         let duration = self.runtime.now().saturating_sub(began);
+        self.count(&events);
+        // Committed only: nobody sees from memory what a power cut could take back.
+        self.recent.lock().push(events);
         self.head.store(Position::count(writer.tail.head), Ordering::Release);
+        self.remember(duration);
         self.config.metrics.committed(batch.len(), duration, Position::count(writer.tail.head));
-        self.count(batch, &outcomes);
+        writer.wal.make_room(self.checkpoints.pages());
         self.checkpoint(&writer);
         Ok(outcomes)
     }
 
-    /// Adds up runs of one type, so that a batch costs few look-ups.
-    fn count(&self, batch: &[Prepared], outcomes: &[Outcome]) {
-        let mut run: Option<(&Arc<str>, u64)> = None;
-        let committed = batch.iter().zip(outcomes).filter(|(_, outcome)| matches!(outcome, Outcome::Committed { .. }));
-        for event in committed.flat_map(|(prepared, _)| prepared.append.events()) {
+    /// How long commits take: a slow one counts at once, quick ones little by little.
+    fn remember(&self, commit: Duration) {
+        let commit = u64::try_from(commit.as_micros()).unwrap_or(u64::MAX);
+        let usual = self.usual_commit.load(Ordering::Relaxed);
+        let mean = (usual.min(8 * ON_THE_SPOT_MAX) * 7 + commit) / 8;
+        self.usual_commit.store(mean.max(if commit > ON_THE_SPOT_MAX { commit } else { 0 }), Ordering::Relaxed);
+    }
+
+    /// Adds up by type first: a batch has few of them.
+    fn count(&self, events: &[StoredEvent]) {
+        let mut counts: Vec<(&Arc<str>, u64)> = Vec::new();
+        for event in events {
             let name = &event.event_type.name;
-            run = match run {
-                Some((of, count)) if of == name => Some((of, count + 1)),
-                done => {
-                    if let Some((of, count)) = done {
-                        self.config.metrics.appended(of, count);
-                    }
-                    Some((name, 1))
-                }
-            };
+            match counts.iter_mut().find(|(counted, _)| Arc::ptr_eq(counted, name) || *counted == name) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((name, 1)),
+            }
         }
-        if let Some((of, count)) = run {
-            self.config.metrics.appended(of, count);
+        for (name, count) in counts {
+            self.config.metrics.appended(name, count);
         }
     }
 
@@ -282,7 +377,7 @@ impl Log {
         Ok(written)
     }
 
-    fn begin_job(&self) -> std::result::Result<parking_lot::MutexGuard<'_, Writer>, Error> {
+    fn begin_job(&self) -> std::result::Result<MutexGuard<'_, Writer>, Error> {
         // After a failed write or sync the file is left to recovery.
         if self.failed.load(Ordering::Acquire) { Err(Error::WorkerGone) } else { Ok(self.writer.lock()) }
     }
@@ -310,13 +405,21 @@ impl Log {
 impl EventStore for SqliteEventStore {
     fn append(&self, batch: Vec<Append>) -> BoxFuture<'_, std::result::Result<Vec<Outcome>, Error>> {
         Box::pin(async move {
-            self.check_size(&batch)?;
-            let _hops = telemetry::hops(&batch);
             // Digests are made here, by the caller: the writer only chains them.
             let mut bytes = Vec::new();
             let batch: Vec<_> = batch.into_iter().map(|append| Prepared::new(append, &mut bytes)).collect();
+            let _hops = telemetry::hops(&batch);
             let log = self.log.clone();
-            self.writing.run(move || log.append(&batch)).await.map_err(|_| Error::WorkerGone)?
+            let append = move || log.begin_job().and_then(|writer| log.append(writer, &batch));
+            self.writing.run(append).await.map_err(|_| Error::WorkerGone)?
+        })
+    }
+
+    fn commit_groups(&self, groups: Groups) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            if !self.commit_on_the_spot(&groups) {
+                send_for(&self.writing, &self.log, groups);
+            }
         })
     }
 
@@ -326,6 +429,9 @@ impl EventStore for SqliteEventStore {
         limit: ReadLimit,
     ) -> BoxFuture<'_, std::result::Result<Vec<StoredEvent>, Error>> {
         Box::pin(async move {
+            if let Some(events) = self.log.recent.lock().after(after, limit) {
+                return Ok(events);
+            }
             let head = self.log.head.load(Ordering::Acquire);
             let read = move |view: &mut View<'_>| view.read(after, limit);
             if head.saturating_sub(Position::count(after)) <= GLANCE_EVENTS_MAX {

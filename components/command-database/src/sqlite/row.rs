@@ -12,46 +12,10 @@ use super::{
     failure::{Failure, Result},
     names::NamesByNumber,
 };
-use crate::{Append, chain::Content};
+use crate::chain::{Content, Prepared};
 
 pub(super) const INSERT: &str =
     "INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, NULL, ?13, ?14, ?15, ?16, ?17)";
-
-/// One command, with everything about its events that can be computed before their place is known.
-pub(super) struct Prepared {
-    pub(super) append: Append,
-    pub(super) contents: Vec<Digested>,
-}
-
-/// What stays of an event's content for the writer to chain.
-#[derive(Clone, Copy)]
-pub(super) struct Digested {
-    pub(super) digest: Hash,
-    /// CRC-32 of the same bytes.
-    checksum: u32,
-}
-
-impl Prepared {
-    pub(super) fn new(append: Append, bytes: &mut Vec<u8>) -> Self {
-        let events = append.events();
-        let command_events = u32::try_from(events.len()).unwrap_or(u32::MAX);
-        let digested = |(index, event): (u32, &model::NewEvent)| {
-            let content = Content {
-                event_id: EventId::derived(append.command_id, index),
-                stream: &append.stream,
-                event_type: &event.event_type,
-                command_id: append.command_id,
-                command_events,
-                payload: &event.payload,
-                metadata: &append.metadata,
-            };
-            content.encode(bytes);
-            Digested { digest: Hash::of(bytes), checksum: crc32fast::hash(bytes) }
-        };
-        let contents = (0..).zip(events).map(digested).collect();
-        Self { append, contents }
-    }
-}
 
 /// Where an event stands.
 #[derive(Clone, Copy)]

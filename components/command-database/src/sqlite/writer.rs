@@ -2,7 +2,8 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use model::{EpochId, Hash, Position, StreamId, StreamVersion};
+use jiff::Timestamp;
+use model::{EpochId, EventId, Hash, Metadata, Position, StoredEvent, StreamId, StreamVersion};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use uuid::Uuid;
 
@@ -12,9 +13,10 @@ use super::{
     failure::{Failure, Result},
     idempotency,
     names::{NumbersByName, remember},
-    row::{self, Numbers, Place, Prepared, number},
+    row::{self, Numbers, Place, number},
+    wal::Wal,
 };
-use crate::{Decision, IdempotencyRecord, Outcome, Snapshot, StoredDecision};
+use crate::{Decision, IdempotencyRecord, Outcome, Snapshot, StoredDecision, chain::Prepared};
 
 /// What the writer knows of the log without asking. A copy of it goes through each transaction and becomes this one only
 /// when the transaction is committed: nothing has to be undone.
@@ -44,11 +46,19 @@ pub(super) struct Writer {
     streams: HashMap<StreamId, Stream>,
     pub(super) clock: Clock,
     pub(super) lease: super::relay::Lease,
+    pub(super) wal: Wal,
 }
 
 /// What a batch came to.
 pub(super) struct Appended {
     pub(super) outcomes: Vec<Outcome>,
+    /// The events as a read would return them from now on, in order.
+    pub(super) events: Vec<StoredEvent>,
+}
+
+/// What a batch comes to once it is committed.
+struct Written {
+    appended: Appended,
     /// Whether there is anything to commit.
     wrote: bool,
     tail: Tail,
@@ -61,11 +71,11 @@ pub(super) enum AppendFailure {
 }
 
 impl Writer {
-    pub(super) fn open(connection: Connection, now: Duration) -> Result<Self> {
+    pub(super) fn open(connection: Connection, wal: Wal, now: Duration) -> Result<Self> {
         let tail = read_tail(&connection)?;
         let clock = Clock::read(&connection, now)?;
         let names = NumbersByName::default();
-        Ok(Self { connection, tail, names, streams: HashMap::new(), clock, lease: None })
+        Ok(Self { connection, tail, names, streams: HashMap::new(), clock, lease: None, wal })
     }
 
     /// Everything of the batch in one durable commit. `recorded_at` in microseconds.
@@ -74,16 +84,16 @@ impl Writer {
         batch: &[Prepared],
         recorded_at: i64,
         now: Duration,
-    ) -> std::result::Result<Vec<Outcome>, AppendFailure> {
-        let appended = self.begin().and_then(|()| self.write(batch, recorded_at, now));
-        let Appended { outcomes, wrote, tail } = match appended {
-            Ok(appended) => appended,
+    ) -> std::result::Result<Appended, AppendFailure> {
+        let written = self.begin().and_then(|()| self.write(batch, recorded_at, now));
+        let Written { appended, wrote, tail } = match written {
+            Ok(written) => written,
             Err(failure) => return Err(self.roll_back(AppendFailure::Write(failure))),
         };
         if !wrote {
             // Nothing to make durable, so nobody waits for the disk.
             return match self.connection.execute_batch("ROLLBACK") {
-                Ok(()) => Ok(outcomes),
+                Ok(()) => Ok(appended),
                 Err(error) => Err(self.roll_back(AppendFailure::Write(error.into()))),
             };
         }
@@ -91,7 +101,7 @@ impl Writer {
             return Err(self.roll_back(AppendFailure::Commit(error)));
         }
         self.tail = tail;
-        Ok(outcomes)
+        Ok(appended)
     }
 
     fn commit(&self) -> Result<()> {
@@ -134,7 +144,7 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, batch: &[Prepared], recorded_at: i64, now: Duration) -> Result<Appended> {
+    fn write(&mut self, batch: &[Prepared], recorded_at: i64, now: Duration) -> Result<Written> {
         let Self { connection, names, streams, clock, tail, .. } = self;
         let mut tail = *tail;
         tail.recorded_at = tail.recorded_at.max(recorded_at);
@@ -149,14 +159,14 @@ impl Writer {
             tail,
             elapsed: clock.seconds(now),
             wrote: false,
+            written: Vec::with_capacity(batch.iter().map(|prepared| prepared.contents.len()).sum()),
         };
         let outcomes = batch.iter().map(|prepared| batch_write.command(prepared)).collect::<Result<Vec<_>>>()?;
-        let (wrote, tail) = (batch_write.wrote, batch_write.tail);
-        drop(batch_write);
+        let BatchWrite { wrote, tail, written: events, .. } = batch_write;
         if wrote {
             clock.keep_roughly(connection, now)?;
         }
-        Ok(Appended { outcomes, wrote, tail })
+        Ok(Written { appended: Appended { outcomes, events }, wrote, tail })
     }
 
     /// Keeps a hint: a transaction of its own whose loss in a power cut costs nothing, so nobody waits for the disk.
@@ -242,6 +252,7 @@ struct BatchWrite<'a> {
     tail: Tail,
     elapsed: i64,
     wrote: bool,
+    written: Vec<StoredEvent>,
 }
 
 impl BatchWrite<'_> {
@@ -327,6 +338,7 @@ impl BatchWrite<'_> {
             if place.version.get().is_multiple_of(MARK_EVERY) {
                 self.mark(stream, &place)?;
             }
+            self.written.push(stored(prepared, index, &place, self.tail.epoch, hash)?);
             (self.tail.head, self.tail.hash) = (Some(place.position), hash);
             (version, previous) = (Some(place.version), Some(place.position));
         }
@@ -358,7 +370,32 @@ impl BatchWrite<'_> {
         } else {
             self.stream.execute(params![stream.number, version, last])?;
         }
-        remember(self.streams, id.clone(), stream);
+        match self.streams.get_mut(id) {
+            Some(known) => *known = stream,
+            None => remember(self.streams, id.clone(), stream),
+        }
         Ok(())
     }
+}
+
+/// The event as a read returns it: times to the microsecond.
+fn stored(prepared: &Prepared, index: usize, place: &Place, epoch: EpochId, hash: Hash) -> Result<StoredEvent> {
+    let append = &prepared.append;
+    let event = &append.events()[index];
+    let out_of_range = |_| Failure::corrupt(place.position.get(), "a time is out of range");
+    let time = |microseconds| Timestamp::from_microsecond(microseconds).map_err(out_of_range);
+    Ok(StoredEvent {
+        position: place.position,
+        epoch,
+        event_id: EventId::derived(append.command_id, index as u32),
+        stream: append.stream.clone(),
+        version: place.version,
+        event_type: event.event_type.clone(),
+        command_id: append.command_id,
+        command_events: prepared.contents.len() as u32,
+        payload: event.payload.clone(),
+        metadata: Metadata { time: time(append.metadata.time.as_microsecond())?, ..append.metadata.clone() },
+        recorded_at: time(place.recorded_at)?,
+        hash,
+    })
 }

@@ -141,6 +141,10 @@ impl Engine for ByHand {
         }
     }
 
+    fn stand_in(&self) -> bool {
+        false
+    }
+
     fn worker(&self, _name: &str) -> Box<dyn WorkerQueue> {
         Box::new(OnTheSpot)
     }

@@ -32,16 +32,22 @@ impl Group {
 
     /// Commits so far, and commands in them.
     fn commits(&self) -> (u64, u64) {
+        (
+            self.value("diptych_command_database_commit_commands_count "),
+            self.value("diptych_command_database_commit_commands_sum "),
+        )
+    }
+
+    /// Commands that no commit has taken yet.
+    fn waiting(&self) -> u64 {
+        self.value("diptych_command_database_waiting_commands ")
+    }
+
+    fn value(&self, name: &str) -> u64 {
         let mut encoded = String::new();
         text::encode(&mut encoded, &self.registry).expect("text");
-        let value = |name: &str| {
-            let line = encoded.lines().find_map(|line| line.strip_prefix(name)).expect("the metric");
-            line.trim().parse::<f64>().expect("a number") as u64
-        };
-        (
-            value("diptych_command_database_commit_commands_count "),
-            value("diptych_command_database_commit_commands_sum "),
-        )
+        let line = encoded.lines().find_map(|line| line.strip_prefix(name)).expect("the metric");
+        line.trim().parse::<f64>().expect("a number") as u64
     }
 }
 
@@ -55,10 +61,16 @@ fn first(outcomes: &[Outcome]) -> u64 {
 #[tokio::test]
 async fn what_arrives_during_a_commit_shares_the_next_one() {
     let group = Group::new(Runtime::tokio(), GroupLimits::default(), SqliteConfig::default());
+    // Whoever holds the file's write lock keeps a commit waiting.
+    let holder = rusqlite::Connection::open(group.given.path()).expect("the log");
+    holder.execute_batch("BEGIN IMMEDIATE").expect("the lock");
     let alone = group.commit.submit(group.one(0));
-    // Lets the first one go to the log. It cannot come back before somebody waits for it: there is one thread for tasks.
-    tokio::task::yield_now().await;
+    // Lets the first one go to the log, and be taken there.
+    while group.waiting() > 0 {
+        tokio::task::yield_now().await;
+    }
     let together: Vec<_> = (1..100).map(|number| group.commit.submit(group.one(number))).collect();
+    holder.execute_batch("ROLLBACK").expect("released");
     assert_eq!(first(&alone.await.expect("a commit")), 1);
     for (answer, position) in together.into_iter().zip(2..) {
         assert_eq!(first(&answer.await.expect("a commit")), position, "in order of submission");
