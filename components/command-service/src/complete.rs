@@ -9,7 +9,7 @@ use tracing::{error, warn};
 use crate::{
     AcceptedEvent, CommandOutcome, UnavailableReason,
     executor::RETRY_AFTER,
-    job::Job,
+    job::{Guess, Job},
     load::{self, Loads, Rebuilt},
     replay,
     shard::{Done, Pending, Shard, Then},
@@ -33,13 +33,16 @@ impl Shard {
     }
 
     fn appended(&mut self, pending: Pending, outcome: Outcome) {
-        let Pending { slot, job, then, snapshot } = pending;
+        let Pending { slot, mut job, then, snapshot } = pending;
         let evolved = matches!(&then, Then::Accept { types, .. } if !types.is_empty());
         let stream = &mut self.streams[slot];
         stream.under_way -= 1;
         match outcome {
             Outcome::Committed { first, version, head, epoch } => {
                 stream.confirm();
+                if job.guess == Guess::Made {
+                    job.learn(true);
+                }
                 self.enter(epoch);
                 if let Some(snapshot) = snapshot {
                     self.save(snapshot);
@@ -70,6 +73,11 @@ impl Shard {
             Outcome::VersionConflict { current } => {
                 // Those decided after this one meet the same conflict and come back by themselves.
                 stream.state = State::Absent;
+                if job.guess == Guess::Made {
+                    // A guess that was wrong is no lost race.
+                    job.learn(false);
+                    return stream.wait_again(job);
+                }
                 self.core.metrics.conflicts.inc();
                 if !job.request.precondition.is_met_by(current) {
                     let failed = CommandOutcome::PreconditionFailed { current };
@@ -164,6 +172,9 @@ impl Shard {
                 stream.state = State::Known(instance);
                 stream.version = version;
                 stream.snapshot_events = snapshot_events;
+                if let Some(first) = stream.waiting.front_mut() {
+                    first.learn(version.is_none());
+                }
                 if let Some(snapshot) = self.snapshot_if_due(slot) {
                     self.save(snapshot);
                 }

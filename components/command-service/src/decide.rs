@@ -6,7 +6,7 @@ use tracing::{debug_span, error};
 
 use crate::{
     CommandOutcome,
-    job::Job,
+    job::{Guess, Job},
     refusal::Refusal,
     shard::{Pending, Shard, Then},
     streams::State,
@@ -46,6 +46,11 @@ impl Shard {
         );
         let fields: &[u8] = if job.request.fields.is_empty() { b"{}" } else { &job.request.fields };
         match span.in_scope(|| instance.execute(&job.request.command, fields, &context)) {
+            // No append would tell whether the guess was right: a decision without events, or none at all, needs the state.
+            Ok(events) if job.guess == Guess::Made && events.is_empty() => self.load_first(slot, job),
+            Err(Rejection::Refused { .. } | Rejection::Panicked(_)) if job.guess == Guess::Made => {
+                self.load_first(slot, job);
+            }
             Ok(events) => self.accept(slot, job, basis, &context, events),
             Err(Rejection::Refused { code, title, detail }) => {
                 let refusal = Refusal { code, title, detail };
@@ -69,6 +74,12 @@ impl Shard {
                 self.settle(slot, job, basis, CommandOutcome::Internal);
             }
         }
+    }
+
+    fn load_first(&mut self, slot: usize, mut job: Box<Job>) {
+        job.guess = Guess::Over;
+        self.streams[slot].waiting.push_front(job);
+        self.load(slot);
     }
 
     fn accept(&mut self, slot: usize, job: Box<Job>, basis: Basis, context: &Context, events: Vec<NewEvent>) {

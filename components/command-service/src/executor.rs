@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     CommandOutcome, CommandRequest, CommandService, Config, Metrics, UnavailableReason,
     gate::Gate,
-    job::{Job, Kind, Reply},
+    job::{Beginnings, Guess, Job, Kind, Reply},
     shard::{Core, Shard},
 };
 
@@ -100,6 +100,7 @@ impl Executor {
             time: self.runtime.wall_clock(),
             order: 0,
             tries: 0,
+            guess: Guess::Open,
             request,
             reply: Reply { runtime: self.runtime.clone(), arrived, sender, permit },
         });
@@ -132,12 +133,13 @@ impl std::fmt::Debug for Executor {
 fn kinds(registry: &Registry, metrics: &Metrics) -> BTreeMap<&'static str, Arc<Kind>> {
     let kind = |aggregate: &Arc<dyn model::AggregateType>| {
         let name = aggregate.name();
-        let commands = aggregate.commands().iter().map(|command| metrics.of_command(name, command)).collect();
+        let commands = aggregate.commands();
         let kind = Kind {
             aggregate: Arc::clone(aggregate),
             name: name.into(),
             state_shape: aggregate.state_shape(),
-            metrics: commands,
+            metrics: commands.iter().map(|command| metrics.of_command(name, command)).collect(),
+            beginnings: commands.iter().map(|_| Beginnings::default()).collect(),
         };
         (name, Arc::new(kind))
     };

@@ -131,7 +131,7 @@ fn undecodable(stream: &StreamId, error: &DecodeError) -> CommandOutcome {
 }
 
 /// Lets whatever else is ready go first.
-async fn give_way() {
+pub(crate) async fn give_way() {
     let mut gave = false;
     poll_fn(|context| {
         if std::mem::replace(&mut gave, true) {

@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use command_database::{EventStore, ReadLimit, RelayLease};
-use futures_util::future::{Either, select};
+use futures_util::future::{BoxFuture, Either, select};
 use message_queue::{Error, MessageQueue, QueueLife};
 use model::{Position, StoredEvent};
 use runtime::{Runtime, Shutdown, Task};
@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::{
     Metrics,
     complete::chain,
+    load::give_way,
     telemetry::{store, whole},
 };
 
@@ -84,6 +85,7 @@ impl Relay {
             stop: stop.clone(),
             failures: 0,
             behind_since: None,
+            poll: None,
         };
         Self { stop, ended: runtime.spawn("relay", work.run()) }
     }
@@ -109,6 +111,8 @@ struct Work {
     failures: u32,
     /// When the event after the cursor was first seen.
     behind_since: Option<Duration>,
+    /// Until when to wait for being woken. It lasts over many waits: a timer for each of them would cost more than they do.
+    poll: Option<BoxFuture<'static, ()>>,
 }
 
 /// The lease and the cursor under it.
@@ -223,6 +227,10 @@ impl Work {
             if let Err(ended) = self.publish(tenure, life, events).await {
                 return ended;
             }
+            if *self.head.borrow() <= tenure.cursor {
+                // Most likely that was all, and what else there is is found at the next look.
+                self.idle().await;
+            }
         }
     }
 
@@ -253,7 +261,7 @@ impl Work {
         }
     }
 
-    async fn resume(&self, cursor: Option<Position>) -> Result<(QueueLife, Option<Position>), Error> {
+    async fn resume(&mut self, cursor: Option<Position>) -> Result<(QueueLife, Option<Position>), Error> {
         // In this order: a life that begins in between is noticed at the first acknowledgement.
         let life = self.queue.life().await?;
         Ok((life, self.queue.resume_after(cursor).await?))
@@ -296,14 +304,14 @@ impl Work {
 
     /// Waits until the log may have more.
     async fn idle(&mut self) {
-        let poll = self.runtime.sleep(self.config.idle_poll);
-        let stop = self.stop.requested();
+        let Self { runtime, config, head, stop, poll, .. } = self;
+        let due = poll.get_or_insert_with(|| runtime.sleep(config.idle_poll));
         tokio::select! {
             biased;
-            // Nobody left to wake the relay: then it polls.
-            Ok(()) = self.head.changed() => {}
-            () = stop => {}
-            () = poll => {}
+            // Nobody left to wake the relay: then it polls. Those who wait for an answer go before it.
+            Ok(()) = head.changed() => give_way().await,
+            () = stop.requested() => {}
+            () = due => *poll = None,
         }
     }
 
@@ -325,7 +333,7 @@ impl Work {
         self.pause(pause).await;
     }
 
-    async fn pause(&self, span: Duration) {
+    async fn pause(&mut self, span: Duration) {
         let stop = std::pin::pin!(self.stop.requested());
         match select(stop, self.runtime.sleep(span)).await {
             Either::Left(_) | Either::Right(_) => {}

@@ -120,24 +120,22 @@ impl Shard {
     pub(crate) fn advance(&mut self, slot: usize) {
         loop {
             let stream = &mut self.streams[slot];
-            let Some(next) = stream.waiting.front() else {
+            let Some(next) = stream.waiting.front_mut() else {
                 return;
             };
             match &stream.state {
                 State::Loading => return,
                 State::Known(_) if self.core.config.sole_writer || stream.under_way == 0 => {}
                 // An append that says "no stream" checks the assumption, and nothing is built on it before it did.
-                State::Assumed(_) if stream.under_way == 0 && next.wants_no_stream() => {}
+                State::Assumed(_) if stream.under_way == 0 && next.takes_stream_for_new() => {}
                 State::Absent | State::Assumed(_) if stream.under_way == 0 => {
-                    if next.wants_no_stream() {
+                    next.guess();
+                    if next.takes_stream_for_new() {
                         stream.state = State::Assumed(stream.kind.aggregate.initial());
                         stream.version = None;
                         continue;
                     }
-                    stream.state = State::Loading;
-                    let load = Load { stream: stream.id.clone(), state_shape: stream.kind.state_shape };
-                    self.loads.push((slot, load));
-                    return;
+                    return self.load(slot);
                 }
                 State::Known(_) | State::Absent | State::Assumed(_) => return,
             }
@@ -145,6 +143,13 @@ impl Shard {
                 self.decide(slot, job);
             }
         }
+    }
+
+    pub(crate) fn load(&mut self, slot: usize) {
+        let stream = &mut self.streams[slot];
+        stream.state = State::Loading;
+        let load = Load { stream: stream.id.clone(), state_shape: stream.kind.state_shape };
+        self.loads.push((slot, load));
     }
 
     /// Hands on what was collected: one batch of appends, one batch of loads. Nothing is waited for here.

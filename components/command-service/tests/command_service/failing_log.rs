@@ -7,7 +7,7 @@ use testkit::conformance::command_service::Request;
 
 use crate::{
     faulty::Fault,
-    support::{Harmed, harmed, is_accepted},
+    support::{Harmed, again, harmed, is_accepted},
 };
 
 async fn execute(service: &Harmed, request: Request) -> CommandOutcome {
@@ -80,13 +80,18 @@ async fn a_refusal_is_not_told_on_the_strength_of_events_that_never_came() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_cannot_be_read_fails_its_own_commands_only() {
-    let service = harmed(Config { shards: 1, ..Config::default() });
+    let config = || Config { shards: 1, ..Config::default() };
+    let service = harmed(config());
+    for id in ["a", "bad", "b"] {
+        assert!(is_accepted(&execute(&service, Request::open(id)).await));
+    }
+    let service = again(service, config());
     *service.log.unreadable.lock().expect("no panic") = Some("bad".to_owned());
-    let requests = ["a", "bad", "b"].map(|id| service.executor.execute(Request::open(id).build()));
+    let requests = ["a", "bad", "b"].map(|id| service.executor.execute(Request::deposit(id, 1).build()));
     let outcomes = join_all(requests).await;
     assert!(is_accepted(&outcomes[0]) && is_accepted(&outcomes[2]), "{outcomes:?}");
     let reason = UnavailableReason::Database;
     assert!(matches!(outcomes[1], CommandOutcome::Unavailable { reason: found, .. } if found == reason));
     *service.log.unreadable.lock().expect("no panic") = None;
-    assert!(is_accepted(&execute(&service, Request::open("bad")).await));
+    assert!(is_accepted(&execute(&service, Request::deposit("bad", 1)).await));
 }
