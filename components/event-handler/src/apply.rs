@@ -2,7 +2,7 @@
 
 use std::{pin::pin, sync::Arc};
 
-use model::{FoldFailure, Folder, Position, ProjectionType, ReadModel, Recorded};
+use model::{FoldFailure, Folder, Position, ProjectionType, ReadModel, Recorded, RowKey};
 use query_database::{Commit, CommitOutcome, Generation, Owned};
 use tracing::{Instrument, Span, error, info, warn};
 
@@ -12,6 +12,7 @@ use crate::{
     entry::{Entry, Source, chain_of},
     inbox::Take,
     pace::Pace,
+    present::Present,
     process::Process,
     status::Slot,
     telemetry,
@@ -23,6 +24,8 @@ pub(crate) struct ApplyLoop {
     pub(crate) slot: usize,
     pub(crate) read_model: Arc<ReadModel>,
     pub(crate) folder: Box<dyn Folder>,
+    /// The rows there may be; `None` for a generation that had rows when it was taken over.
+    pub(crate) present: Option<Present>,
     pub(crate) owned: Owned,
     /// The checkpoint that the serving generation had when it was last looked at.
     pub(crate) serving_at: Option<Position>,
@@ -75,6 +78,7 @@ impl ApplyLoop {
             slot,
             read_model,
             folder,
+            present: None,
             owned: nobody,
             serving_at: None,
             backlog: Vec::new().into_iter(),
@@ -186,13 +190,13 @@ impl ApplyLoop {
             self.compare_with_log().await;
             return;
         }
-        if let Err(reason) = &first.event {
+        let registry = &self.process.registry;
+        if let Err(reason) = first.event(registry) {
             let failure = FoldFailure { position: first.position, key: None, reason: reason.to_string() };
             return self.cannot_fold(failure).await;
         }
-        let entries: Vec<Entry> = entries.into_iter().take_while(|entry| entry.event.is_ok()).collect();
-        let events: Vec<Arc<Recorded>> =
-            entries.iter().filter_map(|entry| entry.event.as_ref().ok()).cloned().collect();
+        let readable = entries.iter().map_while(|entry| entry.event(registry).ok());
+        let events: Vec<Arc<Recorded>> = readable.cloned().collect();
         let mut count = events.len();
         loop {
             let began = self.process.runtime.now();
@@ -215,14 +219,13 @@ impl ApplyLoop {
     async fn attempt(&mut self, events: &[Arc<Recorded>]) -> Result<(), Trouble> {
         let wanted = self.folder.plan(events)?;
         if !wanted.is_empty() {
-            let rows = self.process.rows.rows(self.owned.generation, wanted).await.map_err(Trouble::Rows)?;
-            for row in rows {
-                // Rows are stored from text; one that is none does not parse either, and is reported as such.
-                let text = row.as_deref().map(String::from_utf8_lossy);
-                self.folder.supply(text.as_deref())?;
-            }
+            self.supply(wanted).await?;
         }
         let rows = self.folder.fold(events)?;
+        if let Some(present) = &mut self.present {
+            // Before they are stored: whether they were may stay unknown.
+            rows.iter().for_each(|row| present.insert(&row.key));
+        }
         let Some(last) = events.last() else { return Ok(()) };
         let commit = Commit {
             generation: self.owned.generation,
@@ -244,6 +247,27 @@ impl ApplyLoop {
             }
             CommitOutcome::Fenced => Err(Trouble::Fenced),
         }
+    }
+
+    /// Gives the folder the rows that it has not in memory.
+    async fn supply(&mut self, wanted: Vec<RowKey>) -> Result<(), Trouble> {
+        let may_be = |key: &RowKey| self.present.as_ref().is_none_or(|present| present.may_have(key));
+        let there: Vec<bool> = wanted.iter().map(may_be).collect();
+        let keys: Vec<RowKey> =
+            wanted.into_iter().zip(&there).filter_map(|(key, there)| there.then_some(key)).collect();
+        let rows = if keys.is_empty() {
+            Vec::new()
+        } else {
+            self.process.rows.rows(self.owned.generation, keys).await.map_err(Trouble::Rows)?
+        };
+        let mut rows = rows.into_iter();
+        for there in there {
+            let row = if there { rows.next().flatten() } else { None };
+            // Rows are stored from text; one that is none does not parse either, and is reported as such.
+            let text = row.as_deref().map(String::from_utf8_lossy);
+            self.folder.supply(text.as_deref())?;
+        }
+        Ok(())
     }
 
     /// A span for each event when hops are watched; the last one's, in which the commit is made.

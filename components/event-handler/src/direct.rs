@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use command_database::{EventStore, ReadLimit};
-use model::{Hash, Position, Registry};
+use model::{Hash, Position};
 use parking_lot::Mutex;
 use runtime::Runtime;
 use tokio::sync::Mutex as AsyncMutex;
@@ -54,7 +54,6 @@ pub(crate) enum ReadError {
 pub(crate) struct LogReader {
     runtime: Runtime,
     store: Arc<dyn EventStore>,
-    registry: Registry,
     bucket: Mutex<Bucket>,
     chunks: Mutex<VecDeque<Arc<[Entry]>>>,
     reading: AsyncMutex<()>,
@@ -70,12 +69,11 @@ impl LogReader {
     pub(crate) fn new(
         runtime: Runtime,
         store: Arc<dyn EventStore>,
-        registry: Registry,
         reads_per_second_max: u32,
         metrics: Metrics,
     ) -> Self {
         let bucket = Mutex::new(Bucket::new(reads_per_second_max, runtime.now()));
-        Self { runtime, store, registry, bucket, chunks: Mutex::default(), reading: AsyncMutex::default(), metrics }
+        Self { runtime, store, bucket, chunks: Mutex::default(), reading: AsyncMutex::default(), metrics }
     }
 
     /// What follows on the event at `after`, whose hash is `hash`; empty at the end of the log.
@@ -120,7 +118,7 @@ impl LogReader {
         let mut previous = hash;
         for event in events {
             let position = event.position;
-            let entry = Entry::linked(&self.registry, previous, event, Source::Direct);
+            let entry = Entry::linked(previous, event, Source::Direct);
             let entry = entry.filter(|entry| entry.position == wanted.plus(chunk.len() as u64));
             let entry = entry.ok_or(ReadError::Fork { position })?;
             previous = entry.hash;

@@ -1,6 +1,7 @@
-//! An event on its way to the projections: decoded once for all of them, with its place in the hash chain checked.
+//! An event on its way to the projections: its place in the hash chain is checked, and it is decoded once for all of them,
+//! by the first that wants it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use model::{Hash, Position, Recorded, Registry, StoredEvent};
 
@@ -21,8 +22,13 @@ pub(crate) struct Entry {
     pub(crate) hash: Hash,
     pub(crate) source: Source,
     pub(crate) bytes: usize,
-    /// The event, or why this binary cannot read it. Nobody may skip it.
-    pub(crate) event: Result<Arc<Recorded>, Arc<str>>,
+    content: Arc<Content>,
+}
+
+#[derive(Debug)]
+struct Content {
+    stored: StoredEvent,
+    decoded: OnceLock<Result<Arc<Recorded>, Arc<str>>>,
 }
 
 /// What an event takes in memory beside its payload, roughly.
@@ -30,13 +36,20 @@ const OVERHEAD_BYTES: usize = 512;
 
 impl Entry {
     /// `None` where `stored` does not follow on `previous` in the hash chain.
-    pub(crate) fn linked(registry: &Registry, previous: Hash, stored: StoredEvent, source: Source) -> Option<Self> {
+    pub(crate) fn linked(previous: Hash, stored: StoredEvent, source: Source) -> Option<Self> {
         if !command_database::verify_link(&previous, &stored) {
             return None;
         }
         let (position, hash, bytes) = (stored.position, stored.hash, stored.payload.len() + OVERHEAD_BYTES);
-        let event = registry.decode(stored).map(Arc::new).map_err(|error| chain_of(&error).into());
-        Some(Self { position, previous, hash, source, bytes, event })
+        let content = Arc::new(Content { stored, decoded: OnceLock::new() });
+        Some(Self { position, previous, hash, source, bytes, content })
+    }
+
+    /// The event, or why this binary cannot read it. Nobody may skip it.
+    pub(crate) fn event(&self, registry: &Registry) -> Result<&Arc<Recorded>, &Arc<str>> {
+        let Content { stored, decoded } = &*self.content;
+        let decode = || registry.decode(stored.clone()).map(Arc::new).map_err(|error| chain_of(&error).into());
+        decoded.get_or_init(decode).as_ref()
     }
 }
 

@@ -185,7 +185,7 @@ impl Feed {
     fn fitting(&mut self, lineage: &Lineage, event: StoredEvent) -> Option<Entry> {
         let (position, epoch) = (event.position, event.epoch);
         let entry = if lineage.epoch_of(position) == Some(epoch) {
-            Entry::linked(&self.process.registry, self.hash, event, Source::Queue)
+            Entry::linked(self.hash, event, Source::Queue)
         } else {
             None
         };

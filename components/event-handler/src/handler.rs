@@ -99,13 +99,7 @@ fn process(parts: Parts) -> Process {
         applied_from_queue: 0,
         applied_from_log: 0,
     });
-    let log = LogReader::new(
-        runtime.clone(),
-        store.clone(),
-        registry.clone(),
-        config.direct_reads_per_second_max,
-        metrics.clone(),
-    );
+    let log = LogReader::new(runtime.clone(), store.clone(), config.direct_reads_per_second_max, metrics.clone());
     Process {
         inbox: Inbox::new(config.inbox_events_max, config.inbox_bytes_max),
         board: Board::new(projections.collect(), now),

@@ -16,6 +16,7 @@ mod inbox;
 mod mode;
 mod ownership;
 mod pace;
+mod present;
 mod process;
 mod status;
 mod telemetry;

@@ -6,7 +6,7 @@ use model::Position;
 use query_database::Owned;
 use tracing::{error, info, warn};
 
-use crate::{apply::ApplyLoop, direct::ReadReason, entry::chain_of, feed::holds};
+use crate::{apply::ApplyLoop, direct::ReadReason, entry::chain_of, feed::holds, present::Present};
 
 impl ApplyLoop {
     pub(crate) async fn try_to_serve(&mut self) {
@@ -56,6 +56,7 @@ impl ApplyLoop {
 
     async fn own(&mut self, owned: Owned) {
         self.folder.rollback();
+        self.present = owned.position.is_none().then(Present::default);
         self.backlog = Vec::new().into_iter();
         let empty_log = self.process.board.seen.lock().head.is_none();
         let filled = !owned.serving || (owned.position.is_none() && !empty_log);

@@ -12,13 +12,14 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt, select};
 use model::{Lineage, ReadModel, RowKey};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use runtime::{Runtime, Worker};
 use rusqlite::Connection;
 use tokio::sync::watch;
 
 use super::{
     checkpoint::{Clock, micros},
+    commits::{Commits, give_way},
     file, generations,
     generations::Take,
     lists::Lists,
@@ -29,7 +30,7 @@ use super::{
 use crate::{
     Checkpoint, Commit, CommitOutcome, Error, Generation, GenerationStatus, HeadSeen, List, ListRead, Owned,
     OwnerToken, PointRead, RowReader, RowWriter, Serving,
-    telemetry::{OfReadModel, Telemetry, commit_span, read_span},
+    telemetry::{Telemetry, commit_span, read_span},
 };
 
 /// What can be set.
@@ -74,6 +75,7 @@ pub struct SqliteQueryDatabase {
     lists: Lists,
     rows: (Worker, Arc<Mutex<Reader>>),
     writing: Writing,
+    commits: Commits,
     telemetry: Telemetry,
 }
 
@@ -87,6 +89,9 @@ struct Writing {
     changes: watch::Sender<u64>,
     pool: Arc<Pool>,
 }
+
+/// Rows that are read for a fold without handing the work over: it would take longer than so few.
+const KEYS_ON_THE_SPOT_MAX: usize = 8;
 
 /// [`RowReader::changed`] completes after this long even if nothing changed.
 const UNCHANGED_MAX: Duration = Duration::from_millis(250);
@@ -106,6 +111,7 @@ impl SqliteQueryDatabase {
         let (list_workers, limit) = (config.list_workers, config.list_duration_max);
         let cache_bytes = config.reader_cache_bytes;
         let pool = Arc::new(Pool::open(path, config.readers, cache_bytes, clock)?);
+        let telemetry = Telemetry::new();
         Ok(Self {
             runtime: runtime.clone(),
             path: path.to_owned(),
@@ -123,7 +129,8 @@ impl SqliteQueryDatabase {
                 changes: watch::Sender::new(0),
                 pool,
             },
-            telemetry: Telemetry::new(),
+            commits: Commits::new(runtime.clone(), telemetry.clone()),
+            telemetry,
         })
     }
 
@@ -146,16 +153,7 @@ impl SqliteQueryDatabase {
         let job = move || {
             let mut writer = writing.writer.lock();
             let written = work(&mut writer);
-            let wal_is_long = writer.wal_is_long();
-            drop(writer);
-            // Also after a failure: a commit may have been stored although it failed.
-            writing.pool.committed();
-            if written.is_ok() {
-                writing.changes.send_modify(|changes| *changes += 1);
-            }
-            if wal_is_long {
-                writing.move_wal();
-            }
+            writing.written(writer, written.is_ok());
             written
         };
         self.writing.worker.run(job).map(|done| done.unwrap_or(Err(Error::WorkerGone))).boxed()
@@ -163,6 +161,51 @@ impl SqliteQueryDatabase {
 }
 
 impl Writing {
+    /// Whatever there is to do after a write. Readers that wait are told.
+    fn written(&self, mut writer: MutexGuard<'_, Writer>, is_stored: bool) {
+        let wal_is_long = writer.wal_is_long();
+        drop(writer);
+        // Also after a failure: a commit may have been stored although it failed.
+        self.pool.committed();
+        if is_stored {
+            self.changes.send_modify(|changes| *changes += 1);
+        }
+        if wal_is_long {
+            self.clone().move_wal();
+        }
+    }
+
+    /// Stores the commits that wait.
+    fn store(&self, commits: &Commits, mut writer: MutexGuard<'_, Writer>) {
+        let answer = commits.store(&mut writer);
+        self.written(writer, true);
+        answer();
+    }
+
+    /// Stores the commits that wait, here if they are few and the writer is free.
+    fn see_to(&self, commits: &Commits) {
+        let on_the_spot = if commits.are_few() { self.writer.try_lock() } else { None };
+        match on_the_spot {
+            Some(writer) => self.store(commits, writer),
+            None => self.send_for(commits),
+        }
+    }
+
+    /// Has the worker store the commits that wait, unless it is about to.
+    fn send_for(&self, commits: &Commits) {
+        if !commits.expect() {
+            return;
+        }
+        let (writing, commits) = (self.clone(), commits.clone());
+        // It runs whether or not somebody waits for it.
+        drop(self.worker.run(move || {
+            commits.arrived();
+            writing.store(&commits, writing.writer.lock());
+            // What was too much for one transaction.
+            writing.send_for(&commits);
+        }));
+    }
+
     /// Moves the WAL into the file: most of it beside the commits, the rest between two of them.
     fn move_wal(self) {
         if self.moving.1.swap(true, Ordering::AcqRel) {
@@ -205,25 +248,23 @@ impl RowWriter for SqliteQueryDatabase {
 
     fn rows(&self, generation: Generation, keys: Vec<RowKey>) -> BoxFuture<'_, Result<Vec<Option<Bytes>>, Error>> {
         let (worker, reader) = &self.rows;
+        if keys.len() <= KEYS_ON_THE_SPOT_MAX
+            && let Some(mut reader) = reader.try_lock()
+        {
+            return std::future::ready(reader.rows(generation, &keys)).boxed();
+        }
         let reader = reader.clone();
         let rows = worker.run(move || reader.lock().rows(generation, &keys));
         rows.map(|done| done.unwrap_or(Err(Error::WorkerGone))).boxed()
     }
 
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<CommitOutcome, Error>> {
-        let (runtime, telemetry, span) = (self.runtime.clone(), self.telemetry.clone(), commit_span());
         let seen_at = self.seen_at(commit.head);
-        self.write(move |writer| {
-            let _entered = span.enter();
-            let began = runtime.now();
-            let outcome = writer.commit(&commit, seen_at);
-            telemetry.commit_duration.observe(runtime.now().saturating_sub(began).as_secs_f64());
-            match &outcome {
-                Ok(CommitOutcome::Stored) => count_rows(&telemetry, writer, &commit),
-                Ok(CommitOutcome::Fenced) => drop(telemetry.fenced.inc()),
-                Err(_) => {}
-            }
-            outcome
+        let queued = self.commits.queue(commit, seen_at, commit_span());
+        Box::pin(async move {
+            give_way().await;
+            self.writing.see_to(&self.commits);
+            queued.outcome().await
         })
     }
 
@@ -258,13 +299,6 @@ impl RowWriter for SqliteQueryDatabase {
             generations::all(&reader.connection).map_err(|source| file::reading(&reader.path, source))
         });
         all.map(|done| done.unwrap_or(Err(Error::WorkerGone))).boxed()
-    }
-}
-
-fn count_rows(telemetry: &Telemetry, writer: &Writer, commit: &Commit) {
-    if let Some(table) = writer.tables.get(&commit.generation) {
-        let label = OfReadModel { read_model: table.read_model.name.as_str().into() };
-        telemetry.rows_written.get_or_create(&label).inc_by(commit.rows.len() as u64);
     }
 }
 

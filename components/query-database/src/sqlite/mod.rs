@@ -4,6 +4,7 @@
 //! to another thread would cost more than reading it. Lists, which may take long, have workers of their own.
 
 mod checkpoint;
+mod commits;
 mod database;
 mod file;
 mod generations;

@@ -68,22 +68,36 @@ impl Writer {
         self.connection.prepare_cached(statement)?.raw_execute().map(drop)
     }
 
-    /// Stores rows and checkpoint, or nothing.
-    pub(super) fn commit(&mut self, commit: &Commit, seen_at: i64) -> Result<CommitOutcome, Error> {
-        let table = self.table(commit.generation).map_err(|source| file::writing(&self.path, source))?;
-        let Some(table) = table else {
-            return Ok(CommitOutcome::Fenced);
-        };
+    /// Stores, in one transaction, of each commit rows and checkpoint, or nothing where it is fenced. With each goes when its
+    /// head was seen.
+    pub(super) fn commit(&mut self, commits: &[(&Commit, i64)]) -> Result<Vec<CommitOutcome>, Error> {
+        let mut tables = Vec::with_capacity(commits.len());
+        let mut pages = 1;
+        for (commit, _) in commits {
+            let table = self.table(commit.generation).map_err(|source| file::writing(&self.path, source))?;
+            pages += table.as_ref().map_or(0, |table| commit.rows.len() * (1 + table.read_model.indexes.len()));
+            tables.push(table);
+        }
         let stored = self.transact(|writer| {
-            // First: whoever is fenced has not written a row.
-            if !writer.advance(commit, seen_at)? {
-                return Ok(None);
+            let mut outcomes = Vec::with_capacity(commits.len());
+            for ((commit, seen_at), table) in commits.iter().zip(&tables) {
+                // First the checkpoint: whoever is fenced has not written a row.
+                let Some(table) = table else {
+                    outcomes.push(CommitOutcome::Fenced);
+                    continue;
+                };
+                if !writer.advance(commit, *seen_at)? {
+                    outcomes.push(CommitOutcome::Fenced);
+                    continue;
+                }
+                write::rows(&writer.connection, table, &commit.rows)?;
+                outcomes.push(CommitOutcome::Stored);
             }
-            write::rows(&writer.connection, &table, &commit.rows).map(Some)
+            let is_any_stored = outcomes.contains(&CommitOutcome::Stored);
+            Ok(is_any_stored.then_some(outcomes))
         })?;
-        let pages = commit.rows.len() * (1 + table.read_model.indexes.len()) + 1;
         self.unmoved_pages += pages as u64;
-        Ok(stored.map_or(CommitOutcome::Fenced, |()| CommitOutcome::Stored))
+        Ok(stored.unwrap_or_else(|| vec![CommitOutcome::Fenced; commits.len()]))
     }
 
     /// Moves the checkpoint on, if the owner and the old checkpoint are still the same.
