@@ -52,4 +52,27 @@ impl Lineage {
             Verdict::Reach(token.position)
         }
     }
+
+    /// Whether `later` is this log after further lives have begun.
+    #[must_use]
+    pub fn is_continued_by(&self, later: &Self) -> bool {
+        later.0.len() > self.0.len() && later.0.starts_with(&self.0)
+    }
+
+    /// This lineage with the lives that `former` logs had and this one does not, put before its first one. So they are not
+    /// forgotten when the log is restored from a copy older than they are, or replaced by another: all that they saw lies
+    /// beyond a fork.
+    ///
+    /// One that is this log at a later time is left out: what is not known yet is not gone.
+    #[must_use]
+    pub fn remembering<'a>(&self, former: impl IntoIterator<Item = &'a Self>) -> Self {
+        let mut epochs = Vec::new();
+        for former in former.into_iter().filter(|former| !self.is_continued_by(former)) {
+            let is_gone = |epoch: &&Epoch| !self.0.iter().chain(&epochs).any(|known| known.id == epoch.id);
+            let gone: Vec<Epoch> = former.0.iter().filter(is_gone).copied().collect();
+            epochs.extend(gone);
+        }
+        epochs.extend(&self.0);
+        Self(epochs)
+    }
 }
