@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod clock;
+mod epoch;
 mod failure;
 mod idempotency;
 mod names;

@@ -104,12 +104,12 @@ impl Writer {
         Ok(appended)
     }
 
-    fn commit(&self) -> Result<()> {
+    pub(super) fn commit(&self) -> Result<()> {
         self.connection.prepare_cached("COMMIT")?.execute([])?;
         Ok(())
     }
 
-    fn begin(&mut self) -> Result<()> {
+    pub(super) fn begin(&mut self) -> Result<()> {
         if !self.connection.is_autocommit() {
             // A job that panicked left its transaction open.
             self.undo()?;
@@ -136,7 +136,7 @@ impl Writer {
         Ok(())
     }
 
-    fn roll_back(&mut self, failure: AppendFailure) -> AppendFailure {
+    pub(super) fn roll_back(&mut self, failure: AppendFailure) -> AppendFailure {
         match self.undo() {
             Ok(()) => failure,
             // It can be neither committed nor undone.

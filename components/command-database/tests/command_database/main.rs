@@ -2,6 +2,7 @@
 
 mod chain;
 mod conformance;
+mod epoch;
 mod fatal;
 mod given;
 mod group_commit;
