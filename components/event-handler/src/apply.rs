@@ -27,7 +27,7 @@ pub(crate) struct ApplyLoop {
     /// The rows there may be; `None` for a generation that had rows when it was taken over.
     pub(crate) present: Option<Present>,
     pub(crate) owned: Owned,
-    /// The checkpoint that the serving generation had when it was last looked at.
+    /// The position that it has to reach before it may replace the serving generation, as far as is known.
     pub(crate) serving_at: Option<Position>,
     /// Entries read from the log and not yet applied.
     pub(crate) backlog: std::vec::IntoIter<Entry>,
@@ -160,8 +160,7 @@ impl ApplyLoop {
             }
             Err(error @ ReadError::Fork { .. }) => {
                 error!(projection.name = self.read_model.name, error = %chain_of(&error), "the log does not follow on a checkpoint");
-                self.pause().await;
-                self.compare_with_log().await;
+                self.look_for_a_fork().await;
             }
             Err(error @ ReadError::Log(_)) => {
                 warn!(projection.name = self.read_model.name, error = %chain_of(&error), "the log cannot be read; trying again");
@@ -184,11 +183,10 @@ impl ApplyLoop {
 
     async fn apply(&mut self, entries: Vec<Entry>) {
         let Some(first) = entries.first() else { return };
-        // The one rule: position and hash follow on the checkpoint, or nothing is applied.
-        if first.position != Position::after(self.owned.position) || first.previous != self.owned.hash {
-            self.backlog = Vec::new().into_iter();
-            self.compare_with_log().await;
-            return;
+        // The one rule: position and hash follow on the checkpoint, in the epoch that is known, or nothing is applied.
+        let follows = first.position == Position::after(self.owned.position) && first.previous == self.owned.hash;
+        if !follows || !self.knows_the_epoch_of(&entries) {
+            return self.look_for_a_fork().await;
         }
         let registry = &self.process.registry;
         if let Err(reason) = first.event(registry) {
@@ -234,7 +232,7 @@ impl ApplyLoop {
             to: last.position,
             hash: last.hash,
             rows,
-            lineage: self.process.board.lineage(),
+            lineage: self.board().lineage(),
             head: self.process.board.seen.lock().for_commit(Some(last.position), self.process.runtime.now()),
         };
         let span = self.hops(events);

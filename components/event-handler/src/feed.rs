@@ -4,15 +4,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use command_database::ReadLimit;
 use futures_util::future::{BoxFuture, FutureExt};
 use message_queue::{Delivery, MessageQueue, Subscription};
-use model::{Hash, Lineage, Position, StoredEvent};
+use model::{EpochId, Hash, Lineage, Position, StoredEvent};
 use tracing::{error, info, warn};
 
 use crate::{
     direct::{ReadError, ReadReason},
     entry::{Entry, Source, chain_of},
+    history,
     mode::{Limits, Mode, Reason, decide},
     process::Process,
     status::{Seen, Switch},
@@ -37,6 +37,8 @@ pub(crate) struct Feed {
     gap: ReadReason,
     tick_at: Option<Duration>,
     watch: Watch,
+    /// An epoch that messages came from and the log did not know when it was asked.
+    stranger: Option<EpochId>,
 }
 
 /// The subscription comes back with each result: the future of a `next` is never dropped half-way.
@@ -69,7 +71,7 @@ impl Feed {
         process.inbox.start_after(end);
         let watch = Watch::new(process.runtime.now(), process.config.start_grace);
         let receiving = subscribe(process.queue.clone(), end).boxed();
-        Self { process, end, hash, receiving, gap: ReadReason::CatchUp, tick_at: None, watch }
+        Self { process, end, hash, receiving, gap: ReadReason::CatchUp, tick_at: None, watch, stranger: None }
     }
 
     /// Runs until the process ends.
@@ -146,6 +148,7 @@ impl Feed {
     /// Takes what the queue brought. A message that follows on the last one is taken, an older one dropped, and before a
     /// newer one the log is read.
     async fn take(&mut self, deliveries: Vec<Delivery>) {
+        self.meet(&deliveries).await;
         let lineage = self.process.board.lineage();
         let in_order = self.watch.follows(&deliveries);
         let last = deliveries.last().map(|delivery| delivery.event.position);
@@ -178,6 +181,16 @@ impl Feed {
         self.watch.hear(self.process.runtime.now(), last, in_order && fits);
         if self.process.board.seen.lock().head <= self.end {
             self.watch.behind_since = None;
+        }
+    }
+
+    /// Finds out about an epoch that messages come from and that is not known: the queue may be quicker than the head poll.
+    /// Once for each, since a queue may also keep messages of a log that is no more.
+    async fn meet(&mut self, deliveries: &[Delivery]) {
+        let stranger = history::stranger(&self.process.board.lineage(), deliveries);
+        if stranger.is_some() && stranger != self.stranger {
+            self.stranger = stranger;
+            self.review().await;
         }
     }
 
@@ -333,10 +346,11 @@ impl Feed {
     }
 
     async fn review_once(&mut self) -> Result<(), command_database::Error> {
-        let lineage = self.process.store.lineage().await?;
-        *self.process.board.lineage.lock() = Arc::new(lineage);
-        if !holds(&self.process, self.end, self.hash).await? {
-            let head = self.process.store.head().await?;
+        let found = history::find(&self.process, self.end, self.hash).await?;
+        let (at, head) = (self.process.runtime.now(), self.process.store.head().await?);
+        *self.process.board.lineage.lock() = found.lineage;
+        *self.process.board.seen.lock() = Seen { head: head.position, at };
+        if !found.is_there {
             warn!(
                 received = Position::count(self.end),
                 head = Position::count(head.position),
@@ -344,19 +358,8 @@ impl Feed {
             );
             (self.end, self.hash) = (head.position, head.hash);
             self.process.inbox.start_after(head.position);
+            self.watch.begin_anew(at);
         }
         Ok(())
     }
-}
-
-/// Whether the log has an event of this hash at this position. Nothing was ever received: then it has.
-pub(crate) async fn holds(
-    process: &Process,
-    position: Option<Position>,
-    hash: Hash,
-) -> Result<bool, command_database::Error> {
-    let Some(position) = position else { return Ok(true) };
-    let before = Position::new(position.get() - 1);
-    let found = process.store.read(before, ReadLimit { events_max: 1, bytes_max: 1 }).await?;
-    Ok(found.first().is_some_and(|event| event.position == position && event.hash == hash))
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use command_database::Head;
-use model::EpochId;
+use model::{EpochId, Position};
 use tracing::warn;
 
 use crate::{config::HeadPoll, entry::chain_of, process::Process, status::Seen};
@@ -14,6 +14,8 @@ pub(crate) async fn watch(process: Arc<Process>, mut epoch: EpochId) {
     let mut refreshed_at = Duration::ZERO;
     while process.pause(span).await {
         let asked_at = process.runtime.now();
+        // Before the head is read: what comes in meanwhile may be newer than that.
+        let received = process.inbox.end();
         let head = match process.store.head().await {
             Ok(head) => head,
             Err(error) => {
@@ -24,7 +26,12 @@ pub(crate) async fn watch(process: Arc<Process>, mut epoch: EpochId) {
         if head.epoch != epoch && change_epoch(&process, &head).await {
             epoch = head.epoch;
         }
-        *process.board.seen.lock() = Seen { head: head.position, at: asked_at };
+        let before = std::mem::replace(&mut *process.board.seen.lock(), Seen { head: head.position, at: asked_at });
+        let had = before.head.max(received);
+        if head.position < had {
+            warn!(head = Position::count(head.position), had = Position::count(had), "the log became shorter");
+            process.log_changed.notify_one();
+        }
         process.board.measure(asked_at);
         if head.position > process.inbox.end() {
             process.head_moved.notify_one();
@@ -55,12 +62,15 @@ async fn change_epoch(process: &Process, head: &Head) -> bool {
 /// Stores the head for the projections that had nothing to store themselves, so that queries can tell idle from stuck.
 async fn refresh(process: &Process, now: Duration) {
     let since = now.saturating_sub(process.config.head_refresh);
-    let idle: Vec<_> = process.board.slots.iter().filter_map(|slot| slot.idle_since(since)).collect();
+    let lineage = process.board.lineage();
+    // A checkpoint that was not yet compared with the log of this lineage does not get it either.
+    let compared = process.board.slots.iter().filter(|slot| *slot.lineage() == *lineage);
+    let idle: Vec<_> = compared.filter_map(|slot| slot.idle_since(since)).collect();
     if idle.is_empty() {
         return;
     }
     let head = process.board.seen.lock().for_commit(None, process.runtime.now());
-    if let Err(error) = process.rows.refresh_head(idle, process.board.lineage(), head).await {
+    if let Err(error) = process.rows.refresh_head(idle, lineage, head).await {
         warn!(error = %chain_of(&error), "the head of the log cannot be stored with the checkpoints");
     }
 }

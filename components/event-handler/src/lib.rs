@@ -12,6 +12,7 @@ mod entry;
 mod feed;
 mod handler;
 mod head;
+mod history;
 mod inbox;
 mod mode;
 mod ownership;

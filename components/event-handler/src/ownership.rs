@@ -1,49 +1,67 @@
 //! Which generation an apply loop keeps, whether that belongs to this log, and when it answers.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use model::Position;
-use query_database::Owned;
+use model::{Hash, Position};
+use query_database::{Forked, Generation, HeadSeen, Owned};
 use tracing::{error, info, warn};
 
-use crate::{apply::ApplyLoop, direct::ReadReason, entry::chain_of, feed::holds, present::Present};
+use crate::{
+    apply::ApplyLoop,
+    direct::ReadReason,
+    entry::{Entry, chain_of},
+    history,
+    present::Present,
+};
+
+/// Why a generation could not be taken, compared or switched to.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error("the log cannot be read")]
+    Log(#[from] command_database::Error),
+    #[error("the rows' database does not answer")]
+    Rows(#[from] query_database::Error),
+}
 
 impl ApplyLoop {
+    /// Lets the generation answer, unless what answers now is further by now.
     pub(crate) async fn try_to_serve(&mut self) {
-        match self.process.rows.switch(self.owned.generation, self.owned.owner).await {
+        // What is to answer from now on is of the log as it is now, not only as it was when its filling began.
+        if !self.compare_with_log().await || self.owned.position < self.serving_at {
+            return;
+        }
+        match self.switch().await {
             Ok(true) => {
                 self.owned.serving = true;
                 self.board().switched();
                 self.board().alarm(None);
                 info!(projection.name = self.read_model.name, generation = %self.owned.generation, "a new generation answers from now on");
             }
-            Ok(false) => self.look_at_serving().await,
+            // There is more to come, and with it the next try.
+            Ok(false) => {}
             Err(error) => {
                 warn!(projection.name = self.read_model.name, error = %chain_of(&error), "the generations could not be switched");
             }
         }
     }
 
-    async fn look_at_serving(&mut self) {
-        if let Ok(generations) = self.process.rows.generations().await {
-            let of_this = |status: &&query_database::GenerationStatus| status.read_model == self.read_model.name;
-            self.serving_at =
-                generations.iter().filter(of_this).find(|status| status.serving).and_then(|status| status.position);
-            let own = generations.iter().find(|status| status.generation == self.owned.generation);
-            self.held = own.and_then(|status| status.held.as_deref()).map(Arc::from);
-            self.board().held(self.held.clone());
-        }
+    async fn switch(&mut self) -> Result<bool, Trouble> {
+        let Owned { generation, owner, position, .. } = self.owned;
+        // The switch goes by what is stored.
+        let head = self.process.store.head().await?.position;
+        let head = HeadSeen { position: head.max(position), age: Duration::ZERO };
+        self.process.rows.refresh_head(vec![(generation, owner)], self.board().lineage(), head).await?;
+        Ok(self.process.rows.switch(generation, owner).await?)
     }
 
     /// Takes the generation of this version and shape over, and makes sure that it belongs to this log. `false` when the
     /// process is to end first.
     pub(crate) async fn take_over(&mut self) -> bool {
         loop {
-            match self.process.rows.take(self.read_model.clone()).await {
-                Ok(owned) => {
-                    self.own(owned).await;
-                    return self.compare_with_log().await;
-                }
+            match self.take_and_compare().await {
+                Ok(true) => return true,
+                // It is marked, so that the next one is another.
+                Ok(false) => {}
                 Err(error) => {
                     warn!(projection.name = self.read_model.name, error = %chain_of(&error), "a read model cannot be taken over; trying again");
                     if !self.pause().await {
@@ -54,7 +72,13 @@ impl ApplyLoop {
         }
     }
 
-    async fn own(&mut self, owned: Owned) {
+    async fn take_and_compare(&mut self) -> Result<bool, Trouble> {
+        let owned = self.process.rows.take(self.read_model.clone()).await?;
+        self.own(owned);
+        self.compare().await
+    }
+
+    fn own(&mut self, owned: Owned) {
         self.folder.rollback();
         self.present = owned.position.is_none().then(Present::default);
         self.backlog = Vec::new().into_iter();
@@ -64,15 +88,15 @@ impl ApplyLoop {
         let metrics = self.process.metrics.of_projection(&self.read_model.name, owned.generation.0);
         self.board().owned(&owned, metrics);
         self.owned = owned;
-        self.look_at_serving().await;
     }
 
-    /// Compares the checkpoint with the log. One that is not of this log cannot be gone on from: rows do not unfold.
+    /// Compares the checkpoint with the log, and takes another generation where the log does not have it: rows do not unfold.
+    /// `false` when the process is to end first.
     pub(crate) async fn compare_with_log(&mut self) -> bool {
         loop {
-            match holds(&self.process, self.owned.position, self.owned.hash).await {
+            match self.compare().await {
                 Ok(true) => return true,
-                Ok(false) => return self.start_anew().await,
+                Ok(false) => return self.take_over().await,
                 Err(error) => {
                     warn!(projection.name = self.read_model.name, error = %chain_of(&error), "a checkpoint cannot be compared with the log; trying again");
                 }
@@ -83,27 +107,80 @@ impl ApplyLoop {
         }
     }
 
-    async fn start_anew(&mut self) -> bool {
-        let what = format!(
-            "checkpoint {} of generation {} is not one of this log",
-            Position::count(self.owned.position),
-            self.owned.generation
-        );
-        error!(projection.name = self.read_model.name, alarm = what, "the read model is built anew");
-        loop {
-            match self.process.rows.take_anew(self.read_model.clone()).await {
-                Ok(owned) => {
-                    self.board().alarm(Some(what.into()));
-                    self.own(owned).await;
-                    return true;
-                }
-                Err(error) => {
-                    warn!(projection.name = self.read_model.name, error = %chain_of(&error), "a new generation cannot be made; trying again");
-                    if !self.pause().await {
-                        return false;
-                    }
-                }
-            }
-        }
+    /// What was to be applied does not follow on the checkpoint, or lies in an epoch that is not known: the log may have
+    /// begun another life, or what was received may be of an earlier one.
+    pub(crate) async fn look_for_a_fork(&mut self) {
+        self.backlog = Vec::new().into_iter();
+        self.process.log.forget();
+        // The feed compares too: what it has received may be what is wrong.
+        self.process.log_changed.notify_one();
+        self.pause().await;
+        self.compare_with_log().await;
     }
+
+    /// Whether the lineage that the checkpoint was found in gives the last of these its epoch. All before it are what it
+    /// follows on.
+    pub(crate) fn knows_the_epoch_of(&self, entries: &[Entry]) -> bool {
+        let last = entries.iter().rev().find_map(|entry| entry.event.as_ref().ok());
+        last.is_none_or(|last| self.board().lineage().epoch_of(last.position) == Some(last.epoch))
+    }
+
+    /// Whether the log has the checkpoint. Marks it otherwise, and that of the generation that answers likewise.
+    async fn compare(&mut self) -> Result<bool, Trouble> {
+        let Owned { generation, position, hash, .. } = self.owned;
+        if !self.is_in_log(generation, position, hash).await? {
+            return Ok(false);
+        }
+        self.look_at_serving().await?;
+        Ok(true)
+    }
+
+    /// Whether the log has this checkpoint; marks it otherwise.
+    async fn is_in_log(
+        &mut self,
+        generation: Generation,
+        position: Option<Position>,
+        hash: Hash,
+    ) -> Result<bool, Trouble> {
+        let history::Found { is_there, lineage } = history::find(&self.process, position, hash).await?;
+        let Some(position) = position.filter(|_| !is_there) else {
+            if generation == self.owned.generation {
+                self.board().found_in(lineage);
+            }
+            return Ok(true);
+        };
+        let name = &self.read_model.name;
+        error!(
+            projection.name = name,
+            alarm = not_of_this_log(Some(position), generation),
+            "the read model is built anew"
+        );
+        // What was read of the former log must not get into the new generation.
+        self.process.log.forget();
+        // Where it moved on meanwhile, its owner has something to say of it, or takes it and compares again.
+        self.process.rows.mark_forked(Forked { generation, position, hash, lineage }).await?;
+        Ok(false)
+    }
+
+    /// What answers, if that is another generation: how far it is, and whether the log has its checkpoint.
+    async fn look_at_serving(&mut self) -> Result<(), Trouble> {
+        let generations = self.process.rows.generations().await?;
+        let own = generations.iter().find(|status| status.generation == self.owned.generation);
+        self.held = own.and_then(|status| status.held.as_deref()).map(Arc::from);
+        self.board().held(self.held.clone());
+        let serving = generations.iter().find(|status| status.read_model == self.read_model.name && status.serving);
+        let Some(serving) = serving.filter(|serving| serving.generation != self.owned.generation) else {
+            self.board().alarm(None);
+            return Ok(());
+        };
+        let (generation, position) = (serving.generation, serving.position);
+        let is_in_log = !serving.forked && self.is_in_log(generation, position, serving.hash).await?;
+        self.serving_at = if is_in_log { position } else { self.process.store.head().await?.position };
+        self.board().alarm((!is_in_log).then(|| not_of_this_log(position, generation).into()));
+        Ok(())
+    }
+}
+
+fn not_of_this_log(checkpoint: Option<Position>, generation: Generation) -> String {
+    format!("checkpoint {} of generation {generation} is not one of this log", Position::count(checkpoint))
 }

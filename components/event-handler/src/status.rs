@@ -58,7 +58,7 @@ pub struct ProjectionStatus {
     pub lag_events: u64,
     /// Why it waits, if it does.
     pub held: Option<Arc<str>>,
-    /// What is wrong with the generation that it replaces, if something is: its checkpoint is not one of this log.
+    /// What is wrong with the generation that answers, if something is: its checkpoint is not one of this log.
     pub alarm: Option<Arc<str>>,
     /// Events applied that the queue brought.
     pub applied_from_queue: u64,
@@ -122,6 +122,7 @@ pub(crate) struct Slot(Mutex<State>);
 struct State {
     status: ProjectionStatus,
     owner: Option<OwnerToken>,
+    lineage: Arc<Lineage>,
     stored_at: Duration,
     level_at: Duration,
     metrics: Option<ProjectionMetrics>,
@@ -129,7 +130,14 @@ struct State {
 
 impl Slot {
     fn new(status: ProjectionStatus, now: Duration) -> Self {
-        Self(Mutex::new(State { status, owner: None, stored_at: now, level_at: now, metrics: None }))
+        Self(Mutex::new(State {
+            status,
+            owner: None,
+            lineage: Arc::default(),
+            stored_at: now,
+            level_at: now,
+            metrics: None,
+        }))
     }
 
     fn status(&self, head: Option<Position>) -> ProjectionStatus {
@@ -163,6 +171,16 @@ impl Slot {
 
     pub(crate) fn disowned(&self) {
         self.0.lock().owner = None;
+    }
+
+    /// The checkpoint was found in the log of this lineage.
+    pub(crate) fn found_in(&self, lineage: Arc<Lineage>) {
+        self.0.lock().lineage = lineage;
+    }
+
+    /// The lineage of the log that the checkpoint was last found in: the one to be stored with it.
+    pub(crate) fn lineage(&self) -> Arc<Lineage> {
+        self.0.lock().lineage.clone()
     }
 
     pub(crate) fn switched(&self) {

@@ -47,6 +47,15 @@ impl Watch {
         self.batches_in_order = if good { self.batches_in_order + 1 } else { 0 };
     }
 
+    /// The log is not the one that it was: where the queue and the head were says nothing of where they are.
+    pub(crate) fn begin_anew(&mut self, now: Duration) {
+        self.silent_since = self.silent_since.max(now);
+        self.behind_since = None;
+        self.batches_in_order = 0;
+        self.queue_last = None;
+        self.heads.clear();
+    }
+
     /// Whether `deliveries` go on, without a hole, where the queue was.
     pub(crate) fn follows(&self, deliveries: &[Delivery]) -> bool {
         let mut last = self.queue_last;

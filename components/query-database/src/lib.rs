@@ -12,7 +12,8 @@ pub use self::{
     error::Error,
     sqlite::{RowScan, ScannedCheckpoint, ScannedGeneration, ScannedRow, SqliteConfig, SqliteQueryDatabase},
     store::{
-        Checkpoint, Commit, CommitOutcome, Comparison, Direction, Filter, Generation, GenerationStatus, HeadSeen, List,
-        ListRead, ListedRow, Owned, OwnerToken, PageStart, PointRead, Row, RowReader, RowWriter, Serving,
+        Checkpoint, Commit, CommitOutcome, Comparison, Direction, Filter, Forked, Generation, GenerationStatus,
+        HeadSeen, List, ListRead, ListedRow, Owned, OwnerToken, PageStart, PointRead, Row, RowReader, RowWriter,
+        Serving,
     },
 };

@@ -67,6 +67,19 @@ pub struct HeadSeen {
     pub age: Duration,
 }
 
+/// A checkpoint that was looked for in the log and not found.
+#[derive(Clone, Debug)]
+pub struct Forked {
+    /// Of which generation.
+    pub generation: Generation,
+    /// The checkpoint that was looked for: compared.
+    pub position: Position,
+    /// Its hash: compared.
+    pub hash: Hash,
+    /// The lineage of the log that does not have it.
+    pub lineage: Arc<Lineage>,
+}
+
 /// What became of a [`Commit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommitOutcome {
@@ -83,12 +96,15 @@ pub struct Checkpoint {
     pub generation: Generation,
     /// The last event that its rows contain.
     pub position: Option<Position>,
-    /// The lineage it lies in.
+    /// The lineage it lies in, before it the lives of former logs that the log no longer has.
     pub lineage: Arc<Lineage>,
     /// The head of the log as last seen, and how long ago by this database's clock.
     pub head: HeadSeen,
     /// Why the projection waits, if it does.
     pub held: Option<Arc<str>>,
+    /// The lineage of the log, with those lives, where the log does not have this checkpoint ([`RowWriter::mark_forked`]):
+    /// the rows may contain what never happened, so that they contain no prefix of the log and are not fresh.
+    pub forked: Option<Arc<Lineage>>,
 }
 
 /// A stored row.
@@ -217,8 +233,12 @@ pub struct GenerationStatus {
     pub serving: bool,
     /// Its checkpoint.
     pub position: Option<Position>,
+    /// The hash of that event; all zero where there is none.
+    pub hash: Hash,
     /// Why it waits, if it does.
     pub held: Option<String>,
+    /// Whether its checkpoint was not found in the log.
+    pub forked: bool,
 }
 
 /// The Event Handler's side: one owner a generation.
@@ -226,18 +246,20 @@ pub struct GenerationStatus {
 /// # Invariants
 /// A generation's rows are always the fold of the log up to its checkpoint, no more and no less.
 pub trait RowWriter: Send + Sync + 'static {
-    /// Takes over the newest generation of exactly this version and shape, making an empty one where there is none. The first
-    /// generation of a read model serves at once, any other one from [`RowWriter::switch`] on.
+    /// Takes over the newest generation of exactly this version and shape that is not marked as forked, making an empty one
+    /// where there is none. The first generation of a read model serves at once, any other one from [`RowWriter::switch`] on.
     ///
     /// # Errors
     /// When the database cannot be written.
     fn take(&self, read_model: Arc<ReadModel>) -> BoxFuture<'_, Result<Owned, Error>>;
 
-    /// Makes a new, empty generation of the same version and shape and takes it; the old one serves on until the switch.
+    /// Marks a generation whose checkpoint the log does not have: the log was restored to an earlier state, or is another
+    /// one. For good: nobody takes it or commits to it any more, its owner is fenced. If it serves it serves on, its reads
+    /// say so, and whatever generation has the whole log replaces it. `false` where its checkpoint is another one by now.
     ///
     /// # Errors
     /// When the database cannot be written.
-    fn take_anew(&self, read_model: Arc<ReadModel>) -> BoxFuture<'_, Result<Owned, Error>>;
+    fn mark_forked(&self, forked: Forked) -> BoxFuture<'_, Result<bool, Error>>;
 
     /// The stored rows of `keys`, in their order.
     ///
@@ -273,8 +295,14 @@ pub trait RowWriter: Send + Sync + 'static {
         reason: Option<String>,
     ) -> BoxFuture<'_, Result<CommitOutcome, Error>>;
 
-    /// Lets `generation` answer from now on, in one transaction, if its checkpoint is not below that of the serving one.
-    /// `false` where it is below, or the owner is no longer.
+    /// Lets `generation` answer from now on, in one transaction, if it may replace the one that serves:
+    ///
+    /// - where that one's checkpoint is of the log by this one's lineage, if this one has come at least as far: no switch
+    ///   among generations of one history lowers the position;
+    /// - where it is not, by the lineages or by [`RowWriter::mark_forked`], if this one has reached the head stored with it,
+    ///   wherever the other one stands in its own history.
+    ///
+    /// `false` otherwise, where this one itself lies beyond a fork of the log, and where `owner` is no longer the owner.
     ///
     /// # Errors
     /// When the database cannot be written.

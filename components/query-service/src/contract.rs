@@ -77,7 +77,7 @@ pub struct Answer {
     pub body: Body,
     /// The generation it comes from.
     pub generation: Generation,
-    /// Names the prefix of the log that it contains; `None` while that is empty.
+    /// Names the prefix of the log that it contains; `None` while that is empty, and where the rows are of another history.
     pub token: Option<ConsistencyToken>,
     /// What it says about its age.
     pub freshness: Freshness,

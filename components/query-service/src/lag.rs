@@ -61,6 +61,7 @@ mod tests {
             lineage: Arc::new(Lineage::default()),
             head: HeadSeen { position: Position::new(head), age: Duration::from_secs(age) },
             held: None,
+            forked: None,
         }
     }
 

@@ -166,7 +166,7 @@ impl Queries {
         }
         let now = self.runtime.now();
         let checkpoint = checkpoint(&answer);
-        let behind = token.position.get().saturating_sub(Position::count(checkpoint.position));
+        let behind = token.position.get().saturating_sub(Position::count(reached(checkpoint)));
         let age = now.saturating_sub(began).max(known.lag.behind(checkpoint, now).age_if_behind());
         match consistency.handling {
             Handling::Strict => Err(QueryOutcome::NotYetConsistent { behind, age }),
@@ -206,7 +206,7 @@ impl Queries {
     fn freshness(&self, known: &Known, checkpoint: &Checkpoint) -> Freshness {
         let behind = known.lag.behind(checkpoint, self.runtime.now());
         let limit = if behind.events > 0 { self.limits.lag_max } else { self.limits.head_age_max };
-        if checkpoint.held.is_some() || behind.age > limit {
+        if checkpoint.held.is_some() || checkpoint.forked.is_some() || behind.age > limit {
             return Freshness::Stale { behind: behind.events, age: behind.age };
         }
         Freshness::Fresh
@@ -219,17 +219,24 @@ impl Behind {
     }
 }
 
+/// The prefix of the log that rows at `checkpoint` are the fold of; none of it where they are of a history that the log does
+/// not have, whatever they share with it.
+fn reached(checkpoint: &Checkpoint) -> Option<Position> {
+    checkpoint.position.filter(|_| checkpoint.forked.is_none())
+}
+
 /// Whether rows at `checkpoint` contain the prefix that `token` names.
 fn contains(checkpoint: &Checkpoint, token: ConsistencyToken) -> Result<bool, QueryOutcome> {
-    match checkpoint.lineage.judge(&token) {
-        Verdict::Reach(position) => Ok(checkpoint.position >= Some(position)),
+    let log = checkpoint.forked.as_ref().unwrap_or(&checkpoint.lineage);
+    match log.judge(&token) {
+        Verdict::Reach(position) => Ok(reached(checkpoint) >= Some(position)),
         Verdict::UnknownEpoch => Ok(false),
         Verdict::BeyondFork => Err(QueryOutcome::EpochChanged),
     }
 }
 
 fn token_of(checkpoint: &Checkpoint) -> Option<ConsistencyToken> {
-    let position = checkpoint.position?;
+    let position = reached(checkpoint)?;
     Some(ConsistencyToken { epoch: checkpoint.lineage.epoch_of(position)?, position })
 }
 

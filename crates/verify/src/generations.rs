@@ -74,7 +74,7 @@ impl Generation {
         if let Some(fold) = &mut fold {
             fold.up_to(position);
         }
-        let ScannedCheckpoint { serving, hash, lineage, held, .. } = checkpoint;
+        let ScannedCheckpoint { serving, hash, lineage, held, forked, .. } = checkpoint;
         let report = GenerationReport {
             read_model: scanned.name.clone(),
             version: scanned.version,
@@ -85,7 +85,9 @@ impl Generation {
             rows: count,
             compared_with_fold: false,
             is_of_this_binary: fold.is_some(),
+            is_replaced: forked && !serving,
         };
+        let fold = fold.filter(|_| !report.is_replaced);
         Some(Self { report, place, hash, lineage, in_log: None, belongs_to: None, fold })
     }
 
@@ -99,8 +101,12 @@ impl Generation {
         }
     }
 
-    /// Compares checkpoint and rows with the log, all of which has been seen.
+    /// Compares checkpoint and rows with the log, all of which has been seen. Not those of which it is known that the log does
+    /// not have them, and that answer nobody any more: a log that was restored leaves them behind.
     pub(crate) fn finish(&mut self, head: u64, lineage: &Lineage, untrusted: Option<u64>, findings: &mut Findings) {
+        if self.report.is_replaced {
+            return;
+        }
         self.checkpoint(head, lineage, findings);
         if let Some(fold) = self.fold.take() {
             self.report.compared_with_fold = fold.finish(untrusted, findings);

@@ -69,6 +69,8 @@ pub struct GenerationReport {
     pub is_of_this_binary: bool,
     /// Whether its rows could be compared with the fold of the log.
     pub compared_with_fold: bool,
+    /// Whether it is of a history that the log no longer has, and was replaced for that. Only its rows' checksums are checked.
+    pub is_replaced: bool,
 }
 
 impl Report {
@@ -208,6 +210,9 @@ impl Report {
 }
 
 fn compared(generation: &GenerationReport) -> String {
+    if generation.is_replaced {
+        return "its checksums only: of a history that the log no longer has, and replaced".to_owned();
+    }
     let mut text = match (generation.is_of_this_binary, generation.compared_with_fold) {
         (true, true) => "the fold".to_owned(),
         (true, false) => "nothing: could not be folded".to_owned(),

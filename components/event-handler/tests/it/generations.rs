@@ -64,27 +64,3 @@ async fn a_read_model_that_is_declared_late_is_filled_from_the_log() {
     world.expect_healthy();
     handler.stop().await;
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn rows_of_another_log_are_noticed_at_the_start_and_built_anew() {
-    let mut world = World::new();
-    let handler = world.ledger_handler();
-    world.write(50).await;
-    world.expect_exact("ledger").await;
-    handler.stop().await;
-    let rows_of_the_old_log = world.rows.serving("ledger").await.expect("it serves").generation;
-
-    world.replace_log();
-    world.write(30).await;
-    let handler = world.ledger_handler();
-    eventually("a new generation", async || {
-        let ledger = &handler.status().projections[0];
-        ledger.alarm.is_some() && ledger.generation != Some(rows_of_the_old_log) && ledger.lag_events == 0
-    })
-    .await;
-    world.write(30).await;
-    eventually("the new generation to answer", async || handler.status().projections[0].serving).await;
-    world.expect_exact("ledger").await;
-    assert_eq!(handler.status().projections[0].alarm, None);
-    handler.stop().await;
-}

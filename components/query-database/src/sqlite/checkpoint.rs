@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use model::Lineage;
-use rusqlite::Connection;
+use rusqlite::{Connection, types::ValueRef};
 
 use super::row::{from_sql, optional_position};
 use crate::{Checkpoint, Generation, HeadSeen};
@@ -28,7 +28,8 @@ pub(super) fn micros(span: Duration) -> i64 {
     i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// Lineages by their number. Stored ones never change, so that each is parsed once; few are ever in use.
+/// Lineages by their number, each with what those stored before it had and it has not. Stored ones never change, so that each
+/// is parsed once; few are ever in use.
 #[derive(Default)]
 pub(super) struct Lineages {
     known: Vec<(i64, Arc<Lineage>)>,
@@ -45,18 +46,24 @@ impl Lineages {
         if let Some((_, known)) = self.known.iter().find(|(known, _)| *known == number) {
             return Ok(known.clone());
         }
-        let epochs: String = connection
-            .prepare_cached("SELECT epochs FROM diptych_lineages WHERE lineage = ?1")?
-            .query_row([number], |row| row.get(0))?;
-        let lineage: Arc<Lineage> = Arc::new(serde_json::from_str(&epochs).map_err(|error| {
-            rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error))
-        })?);
+        let mut statement =
+            connection.prepare_cached("SELECT epochs FROM diptych_lineages WHERE lineage <= ?1 ORDER BY lineage")?;
+        let stored = statement.query_map([number], |row| parsed(row.get_ref(0)?))?;
+        let mut stored = stored.collect::<rusqlite::Result<Vec<_>>>()?;
+        let lineage = stored.pop().ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+        let lineage = Arc::new(lineage.remembering(&stored));
         if self.known.len() == LINEAGES_MAX {
             self.known.clear();
         }
         self.known.push((number, lineage.clone()));
         Ok(lineage)
     }
+}
+
+/// A lineage as it is stored.
+pub(super) fn parsed(epochs: ValueRef<'_>) -> rusqlite::Result<Lineage> {
+    serde_json::from_str(epochs.as_str().map_err(from_sql)?)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error)))
 }
 
 /// The checkpoint in the first columns of `row`, which are [`super::table::CHECKPOINT_COLUMNS`]; `None` where the
@@ -73,12 +80,14 @@ pub(super) fn read(
     if integer(0)? == 0 {
         return Ok(None);
     }
-    let lineage = row.get_ref(2)?.as_i64_or_null().map_err(from_sql)?;
+    let optional = |column: usize| row.get_ref(column)?.as_i64_or_null().map_err(from_sql);
+    let forked = optional(7)?;
     Ok(Some(Checkpoint {
         generation,
         position: optional_position(row.get_ref(1)?)?,
-        lineage: lineages.get(connection, lineage)?,
+        lineage: lineages.get(connection, optional(2)?)?,
         head: HeadSeen { position: optional_position(row.get_ref(3)?)?, age: clock.age(now, integer(5)?, integer(4)?) },
         held: row.get_ref(6)?.as_str_or_null().map_err(from_sql)?.map(Arc::from),
+        forked: forked.map(|number| lineages.get(connection, Some(number))).transpose()?,
     }))
 }

@@ -21,14 +21,13 @@ use super::{
     checkpoint::{Clock, micros},
     commits::{Commits, give_way},
     file, generations,
-    generations::Take,
     lists::Lists,
     pool::Pool,
     reader::Reader,
     writer::{Writer, wal_checkpoint},
 };
 use crate::{
-    Checkpoint, Commit, CommitOutcome, Error, Generation, GenerationStatus, HeadSeen, List, ListRead, Owned,
+    Checkpoint, Commit, CommitOutcome, Error, Forked, Generation, GenerationStatus, HeadSeen, List, ListRead, Owned,
     OwnerToken, PointRead, RowReader, RowWriter, Serving,
     telemetry::{Telemetry, commit_span, read_span},
 };
@@ -239,11 +238,11 @@ impl Writing {
 
 impl RowWriter for SqliteQueryDatabase {
     fn take(&self, read_model: Arc<ReadModel>) -> BoxFuture<'_, Result<Owned, Error>> {
-        self.write(move |writer| writer.take(&read_model, Take::Newest))
+        self.write(move |writer| writer.take(&read_model))
     }
 
-    fn take_anew(&self, read_model: Arc<ReadModel>) -> BoxFuture<'_, Result<Owned, Error>> {
-        self.write(move |writer| writer.take(&read_model, Take::Anew))
+    fn mark_forked(&self, forked: Forked) -> BoxFuture<'_, Result<bool, Error>> {
+        self.write(move |writer| writer.mark_forked(&forked))
     }
 
     fn rows(&self, generation: Generation, keys: Vec<RowKey>) -> BoxFuture<'_, Result<Vec<Option<Bytes>>, Error>> {

@@ -41,7 +41,8 @@ const SCHEMA: &str = "
         held TEXT,
         owner INTEGER NOT NULL,
         hash BLOB NOT NULL,
-        read_model TEXT NOT NULL
+        read_model TEXT NOT NULL,
+        forked INTEGER REFERENCES diptych_lineages
     ) STRICT;
     CREATE UNIQUE INDEX diptych_serving ON diptych_checkpoints (read_model) WHERE serving;
     ANALYZE;
@@ -119,9 +120,21 @@ pub(super) fn writer(path: &Path, cache_bytes: u64) -> Result<Connection, Error>
             cache_bytes / 1024
         ))?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+        if !has_forked(&connection)? {
+            connection.execute_batch(FORKED)?;
+        }
         Ok(connection)
     };
     open().map_err(|source| opening(path, source))
+}
+
+/// What files of the first builds lack. Those builds ignore it, so that going back to them stays possible: the format is the
+/// same.
+const FORKED: &str = "ALTER TABLE diptych_checkpoints ADD COLUMN forked INTEGER REFERENCES diptych_lineages";
+
+/// Whether a generation can be marked as forked.
+pub(super) fn has_forked(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.prepare("SELECT 1 FROM pragma_table_info('diptych_checkpoints') WHERE name = 'forked'")?.exists([])
 }
 
 /// Plans are for any values. Without this SQLite looks at the values bound, and prepares a join anew for each other value,

@@ -1,4 +1,4 @@
-//! Generations: taking one, making one, and deciding which one answers.
+//! Generations: taking one, making one, and marking one that the log has left behind.
 
 use std::sync::Arc;
 
@@ -6,31 +6,17 @@ use model::{Hash, ReadModel};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::{
-    file,
-    row::position,
+    row::{number, position},
     table::{Table, check},
     writer::Writer,
 };
-use crate::{Error, Generation, GenerationStatus, Owned, OwnerToken};
-
-/// Which generation is wanted where one of the same version and shape exists.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Take {
-    /// The newest of them: after a rebuild has begun that is the rebuilt one, also after a crash.
-    Newest,
-    /// A new one.
-    Anew,
-}
+use crate::{Error, Forked, Generation, GenerationStatus, Owned, OwnerToken};
 
 impl Writer {
-    pub(super) fn take(&mut self, read_model: &Arc<ReadModel>, which: Take) -> Result<Owned, Error> {
+    pub(super) fn take(&mut self, read_model: &Arc<ReadModel>) -> Result<Owned, Error> {
         check(read_model)?;
         let owned = self.transact(|writer| {
-            let found = match which {
-                Take::Newest => newest(&writer.connection, read_model)?,
-                Take::Anew => None,
-            };
-            let generation = match found {
+            let generation = match newest(&writer.connection, read_model)? {
                 Some(generation) => generation,
                 None => writer.make(read_model)?,
             };
@@ -73,37 +59,21 @@ impl Writer {
         Ok(generation)
     }
 
-    /// Lets `generation` answer, if it has come as far as the one that does.
-    pub(super) fn switch(&mut self, generation: Generation, owner: OwnerToken) -> Result<bool, Error> {
-        let table = self.table(generation).map_err(|source| file::writing(&self.path, source))?;
-        let Some(table) = table else {
-            return Ok(false);
-        };
-        let switched = self.transact(|writer| {
-            let connection = &writer.connection;
-            // No generation serves: nothing is below nothing.
-            let may = connection
+    /// Marks the generation whose checkpoint this is, if it still is.
+    pub(super) fn mark_forked(&mut self, forked: &Forked) -> Result<bool, Error> {
+        let marked = self.transact(|writer| {
+            let lineage = writer.lineage(&forked.lineage)?;
+            // The owner is fenced: rows do not unfold, and what it would add follows on what is gone.
+            let marked = writer
+                .connection
                 .prepare_cached(
-                    "SELECT coalesce(ours.position, 0) >= coalesce(theirs.position, 0) FROM diptych_checkpoints AS ours \
-                     LEFT JOIN diptych_checkpoints AS theirs ON theirs.read_model = ours.read_model AND theirs.serving \
-                     WHERE ours.generation = ?1 AND ours.owner = ?2",
+                    "UPDATE diptych_checkpoints SET forked = ?1, owner = owner + 1 \
+                     WHERE generation = ?2 AND position = ?3 AND hash = ?4",
                 )?
-                .query_row((generation.0.cast_signed(), owner.0.cast_signed()), |row| row.get(0))
-                .optional()?;
-            if may != Some(true) {
-                return Ok(None);
-            }
-            // In two steps, since no two may serve even in between.
-            connection
-                .prepare_cached("UPDATE diptych_checkpoints SET serving = 0 WHERE read_model = ?1 AND serving")?
-                .execute([&table.read_model.name])?;
-            connection
-                .prepare_cached("UPDATE diptych_checkpoints SET serving = 1 WHERE generation = ?1")?
-                .execute([generation.0.cast_signed()])?;
-            connection.execute_batch(&table.show())?;
-            Ok(Some(()))
+                .execute((lineage, forked.generation.0.cast_signed(), number(forked.position), forked.hash.0))?;
+            Ok((marked == 1).then_some(()))
         })?;
-        Ok(switched.is_some())
+        Ok(marked.is_some())
     }
 }
 
@@ -118,7 +88,8 @@ pub(super) fn serving(connection: &Connection, read_model: &str) -> rusqlite::Re
 fn newest(connection: &Connection, read_model: &ReadModel) -> rusqlite::Result<Option<Generation>> {
     connection
         .prepare_cached(
-            "SELECT max(generation) FROM diptych_generations WHERE read_model = ?1 AND version = ?2 AND shape = ?3",
+            "SELECT max(generation) FROM diptych_generations AS g JOIN diptych_checkpoints AS c USING (generation) \
+             WHERE g.read_model = ?1 AND g.version = ?2 AND g.shape = ?3 AND c.forked IS NULL",
         )?
         .query_row((&read_model.name, read_model.version, read_model.shape.0), |row| {
             row.get(0).map(|generation: Option<i64>| generation.map(|number| Generation(number.cast_unsigned())))
@@ -145,8 +116,8 @@ fn own(connection: &Connection, generation: Generation) -> rusqlite::Result<Owne
 /// Every generation, oldest first.
 pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<GenerationStatus>> {
     let mut statement = connection.prepare_cached(
-        "SELECT g.read_model, g.version, g.generation, c.serving, c.position, c.held FROM diptych_generations AS g \
-         JOIN diptych_checkpoints AS c USING (generation) ORDER BY g.generation",
+        "SELECT g.read_model, g.version, g.generation, c.serving, c.position, c.held, c.hash, c.forked IS NOT NULL \
+         FROM diptych_generations AS g JOIN diptych_checkpoints AS c USING (generation) ORDER BY g.generation",
     )?;
     let rows = statement.query_map([], |row| {
         Ok(GenerationStatus {
@@ -156,6 +127,8 @@ pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<GenerationSta
             serving: row.get(3)?,
             position: row.get::<_, Option<i64>>(4)?.and_then(position),
             held: row.get(5)?,
+            hash: Hash(row.get(6)?),
+            forked: row.get(7)?,
         })
     })?;
     rows.collect()

@@ -16,6 +16,7 @@ mod pool;
 mod reader;
 mod row;
 mod scan;
+mod switch;
 mod table;
 mod write;
 mod writer;

@@ -8,9 +8,7 @@ use rusqlite::{Connection, StatementStatus};
 use super::{
     SqliteConfig,
     checkpoint::Clock,
-    file,
-    generations::Take,
-    list,
+    file, list,
     reader::Reader,
     row::indexes_are_sound,
     table::{Columns, FIRST_INDEX, Table},
@@ -33,7 +31,7 @@ fn opened() -> (tempfile::TempDir, Reader, Arc<Table>) {
         schema: serde_json::Value::Null,
     });
     let mut writer = Writer::open(&path, &SqliteConfig::default(), 1).expect("opened");
-    writer.take(&read_model, Take::Newest).expect("taken");
+    writer.take(&read_model).expect("taken");
     let clock = Clock { id: 1, opened_at: std::time::Duration::ZERO };
     let mut reader = Reader::open(&path, 1 << 20, clock).expect("opened");
     let table = reader.serving("sales").expect("it serves");

@@ -47,6 +47,8 @@ pub struct ScannedCheckpoint {
     pub lineage: Option<Lineage>,
     /// Why it waits, if it does.
     pub held: Option<String>,
+    /// Whether it was looked for in the log and not found, and is replaced or waits to be.
+    pub forked: bool,
 }
 
 /// One row, as long as the scan stands on it.
@@ -153,10 +155,12 @@ impl RowScan {
     }
 
     fn checkpoint(&self, generation: Generation) -> rusqlite::Result<Option<ScannedCheckpoint>> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT serving, coalesce(position, 0), hash, epochs, held FROM diptych_checkpoints \
-             LEFT JOIN diptych_lineages USING (lineage) WHERE generation = ?1",
-        )?;
+        // A file that no writer has opened since may not have the column yet.
+        let forked = if file::has_forked(&self.connection)? { "forked IS NOT NULL" } else { "0" };
+        let mut statement = self.connection.prepare(&format!(
+            "SELECT serving, coalesce(position, 0), hash, epochs, held, {forked} FROM diptych_checkpoints \
+             LEFT JOIN diptych_lineages USING (lineage) WHERE generation = ?1"
+        ))?;
         let checkpoint = statement.query_row([generation.0.cast_signed()], |row| {
             Ok(ScannedCheckpoint {
                 serving: row.get(0)?,
@@ -164,6 +168,7 @@ impl RowScan {
                 hash: Hash::from_slice(row.get_ref(2)?.as_blob()?).unwrap_or_default(),
                 lineage: row.get_ref(3)?.as_str().ok().and_then(|epochs| serde_json::from_str(epochs).ok()),
                 held: row.get(4)?,
+                forked: row.get(5)?,
             })
         });
         checkpoint.optional()

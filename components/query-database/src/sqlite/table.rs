@@ -155,10 +155,11 @@ impl Table {
 }
 
 /// What [`super::checkpoint::read`] expects, in this order.
-pub(super) const CHECKPOINT_COLUMNS: &str = "c.serving, c.position, c.lineage, c.head, c.head_seen_at, c.clock, c.held";
+pub(super) const CHECKPOINT_COLUMNS: &str =
+    "c.serving, c.position, c.lineage, c.head, c.head_seen_at, c.clock, c.held, c.forked";
 
 /// How many of them there are.
-pub(super) const CHECKPOINT_WIDTH: usize = 7;
+pub(super) const CHECKPOINT_WIDTH: usize = 8;
 
 fn index_column(field: &str) -> String {
     quoted(&format!("i_{field}"))

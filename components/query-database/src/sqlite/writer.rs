@@ -170,7 +170,7 @@ impl Writer {
         Ok(held.map_or(CommitOutcome::Fenced, |()| CommitOutcome::Stored))
     }
 
-    fn lineage(&mut self, lineage: &Arc<Lineage>) -> rusqlite::Result<i64> {
+    pub(super) fn lineage(&mut self, lineage: &Arc<Lineage>) -> rusqlite::Result<i64> {
         if let Some((known, number)) = &self.lineage
             && (Arc::ptr_eq(known, lineage) || known == lineage)
         {

@@ -5,7 +5,8 @@ use std::{fs, sync::Arc, time::Duration};
 use futures_util::FutureExt;
 use model::{IndexValue, ReadModel, RowChange};
 use query_database::{
-    CommitOutcome, Comparison, Direction, Error, Filter, List, RowReader, RowWriter, SqliteConfig, SqliteQueryDatabase,
+    CommitOutcome, Comparison, Direction, Error, Filter, List, RowReader, RowScan, RowWriter, SqliteConfig,
+    SqliteQueryDatabase,
 };
 use runtime::Runtime;
 
@@ -60,6 +61,24 @@ async fn a_file_of_a_newer_format_is_refused() {
     rusqlite::Connection::open(&path).and_then(|file| file.pragma_update(None, "user_version", 99)).expect("raised");
     let refused = SqliteQueryDatabase::open(&path, &Runtime::tokio(), &SqliteConfig::default());
     assert!(matches!(refused, Err(Error::Format { found: 99, .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_builds_gets_what_it_lacks_and_they_can_still_use_it() {
+    let (_directory, path) = directory();
+    let owned = open(&path).take(sales()).await.expect("taken");
+    let old = rusqlite::Connection::open(&path).expect("opened");
+    old.execute_batch("ALTER TABLE diptych_checkpoints DROP COLUMN forked").expect("as they made it");
+    let scanned = RowScan::open(&path).expect("opened").rows(owned.generation, &sales(), |_| {});
+    assert!(!scanned.expect("read").expect("a checkpoint").forked);
+
+    let database = open(&path);
+    assert_eq!(database.take(sales()).await.expect("taken again").generation, owned.generation);
+    assert!(database.checkpoint("sales").await.expect("read").forked.is_none());
+    let insert = "INSERT INTO diptych_generations VALUES (99, 'others', 1, zeroblob(32), '{}');
+         INSERT INTO diptych_checkpoints (generation, serving, head_seen_at, clock, owner, hash, read_model)
+         VALUES (99, 0, 0, 0, 0, zeroblob(32), 'others')";
+    old.execute_batch(insert).expect("as they write it");
 }
 
 #[tokio::test]
@@ -145,7 +164,8 @@ async fn the_view_shows_the_fields_of_the_serving_generation() {
             .expect("a row")
     };
     assert_eq!(shown(&path), ("a".to_owned(), "it's".to_owned(), Some(3)));
-    let new = database.take_anew(sales()).await.expect("made");
+    let raised = Arc::new(ReadModel { version: 2, ..(*sales()).clone() });
+    let new = database.take(raised).await.expect("made");
     database.commit(commit(&new, 0, 1, vec![put("b", "new", None, 1)])).await.expect("stored");
     assert!(database.switch(new.generation, new.owner).await.expect("answered"));
     assert_eq!(shown(&path), ("b".to_owned(), "new".to_owned(), None));

@@ -4,6 +4,7 @@
 
 mod faults;
 mod fixture;
+mod forks;
 mod generations;
 mod reading;
 mod sorting;
@@ -91,6 +92,7 @@ promises! {
         nothing_serves_before_a_generation_is_taken
         the_head_grows_older_until_it_is_refreshed
         the_lineage_is_the_one_last_committed
+        lives_that_the_log_no_longer_has_are_remembered
         a_hold_shows_until_it_is_released
         a_waiting_reader_goes_on_although_nothing_changes;
     faults:
@@ -102,13 +104,22 @@ promises! {
         another_generation_serves_from_the_switch_on
         the_same_shape_is_the_same_generation
         another_version_or_shape_is_another_generation
-        a_generation_made_anew_is_empty_and_the_one_taken_from_then_on
         a_generation_that_is_behind_does_not_switch
         an_empty_generation_replaces_an_empty_one
         a_former_owner_cannot_switch
         a_list_of_a_generation_that_no_longer_serves_is_none
         the_old_generation_can_catch_up_and_serve_again
         all_generations_are_counted_and_shown;
+    forks:
+        a_forked_generation_serves_on_and_is_not_taken_again
+        a_forked_generation_is_written_to_by_nobody
+        a_forked_generation_is_told_by_its_reads
+        a_checkpoint_that_has_moved_on_is_not_marked
+        a_forked_generation_is_replaced_wherever_it_stands
+        a_generation_beyond_a_fork_is_replaced_wherever_it_stands
+        a_generation_below_a_fork_is_replaced_by_none_that_is_behind
+        only_what_has_the_whole_log_replaces_another_history
+        a_generation_beyond_a_fork_does_not_replace_one_of_the_log;
     sorting:
         text_sorts_by_its_bytes
         integers_sort_exactly

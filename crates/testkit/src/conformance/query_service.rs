@@ -46,6 +46,7 @@ promises! {
     points::a_token_of_an_unknown_epoch_is_not_reached_by_any_position,
     points::a_token_beyond_a_fork_is_refused,
     points::a_read_model_that_lags_or_is_held_says_so,
+    points::rows_that_the_log_does_not_have_contain_no_token_and_are_stale,
     lists::a_list_contains_its_token,
     lists::filters_choose_rows_exactly,
     lists::rows_are_ordered_with_nulls_last,

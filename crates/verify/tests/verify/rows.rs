@@ -113,3 +113,14 @@ async fn a_generation_of_another_version_is_checked_by_its_checksums() {
     assert_eq!(system.kinds(), ["row_checksum"]);
     assert!(verify::run(&system.log, &system.rows, &registry()).is_ok());
 }
+
+#[tokio::test]
+async fn what_a_restored_log_left_behind_is_no_violation_once_it_is_replaced() {
+    let system = system().await;
+    tamper(&system.rows, "UPDATE diptych_checkpoints SET position = 11, forked = lineage");
+    assert_eq!(system.kinds(), ["checkpoint_beyond_head"], "it serves still");
+    tamper(&system.rows, "UPDATE diptych_checkpoints SET serving = 0");
+    let report = system.verify();
+    assert!(report.holds() && report.generations[0].is_replaced, "{report}");
+    assert!(report.to_string().contains("of a history that the log no longer has"), "{report}");
+}

@@ -7,7 +7,9 @@ use model::{
     Epoch, EpochId, Field, FieldKind, Hash, Index, IndexKind, IndexValue, Lineage, Position, ReadModel, RowChange,
     RowKey, RowWrite, Tenant,
 };
-use query_database::{Commit, CommitOutcome, Direction, HeadSeen, List, ListRead, Owned, PageStart};
+use query_database::{
+    Commit, CommitOutcome, Direction, Forked, Generation, HeadSeen, List, ListRead, Owned, PageStart,
+};
 
 use super::Database;
 
@@ -69,11 +71,18 @@ pub(super) fn delete(at: &str, written: u64) -> RowWrite {
 }
 
 pub(super) fn lineage(epochs: u128) -> Arc<Lineage> {
-    let epoch = |number: u128| Epoch {
-        id: EpochId(uuid::Uuid::from_u128(number)),
-        first: position(u64::try_from(number).expect("few epochs")),
-    };
-    Arc::new(Lineage((1..=epochs).map(epoch).collect()))
+    let epoch = |number: u128| (number, u64::try_from(number).expect("few epochs"));
+    lineage_of(&(1..=epochs).map(epoch).collect::<Vec<_>>())
+}
+
+/// The lineage of these epochs, each with its first position.
+pub(super) fn lineage_of(epochs: &[(u128, u64)]) -> Arc<Lineage> {
+    let epoch = |(id, first): &(u128, u64)| Epoch { id: epoch(*id), first: position(*first) };
+    Arc::new(Lineage(epochs.iter().map(epoch).collect()))
+}
+
+pub(super) fn epoch(number: u128) -> EpochId {
+    EpochId(uuid::Uuid::from_u128(number))
 }
 
 pub(super) fn commit(owned: &Owned, from: u64, to: u64, rows: Vec<RowWrite>) -> Commit {
@@ -87,6 +96,25 @@ pub(super) fn commit(owned: &Owned, from: u64, to: u64, rows: Vec<RowWrite>) -> 
         lineage: lineage(1),
         head: HeadSeen { position: Position::new(to), age: Duration::ZERO },
     }
+}
+
+/// As [`commit`], in a log of these epochs whose end it is.
+pub(super) fn commit_in(log: &[(u128, u64)], owned: &Owned, from: u64, to: u64) -> Commit {
+    Commit { lineage: lineage_of(log), ..commit(owned, from, to, Vec::new()) }
+}
+
+/// The mark for a generation that [`commit`] brought to `at`, of a log of these epochs.
+pub(super) fn forked(owned: &Owned, at: u64, log: &[(u128, u64)]) -> Forked {
+    let hash = Hash::of(&at.to_le_bytes());
+    Forked { generation: owned.generation, position: position(at), hash, lineage: lineage_of(log) }
+}
+
+pub(super) async fn switched(database: &dyn Database, owned: &Owned) -> bool {
+    database.switch(owned.generation, owned.owner).await.expect("answered")
+}
+
+pub(super) async fn serving(database: &dyn Database) -> Generation {
+    database.serving(NAME).await.expect("something serves").generation
 }
 
 pub(super) async fn stored(database: &dyn Database, commit: Commit) {

@@ -1,13 +1,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
+use super::{Subject, fixture::*};
 use model::{Hash, ReadModel};
-use query_database::Generation;
-
-use super::{Database, Subject, fixture::*};
-
-async fn serving(database: &dyn Database) -> Generation {
-    database.serving(NAME).await.expect("something serves").generation
-}
 
 pub(super) async fn the_first_generation_serves_at_once(subject: &dyn Subject) {
     let database = subject.open().await;
@@ -56,16 +50,6 @@ pub(super) async fn another_version_or_shape_is_another_generation(subject: &dyn
         generations.insert(generation);
     }
     assert_eq!(generations.len(), 3);
-}
-
-pub(super) async fn a_generation_made_anew_is_empty_and_the_one_taken_from_then_on(subject: &dyn Subject) {
-    let database = subject.open().await;
-    let old = with_rows(&*database, vec![put("a", "old", 1)]).await;
-    let anew = database.take_anew(things(1)).await.expect("made");
-    assert!(anew.generation > old.generation && anew.position.is_none() && !anew.serving);
-    assert_eq!(database.rows(anew.generation, vec![key("a")]).await.expect("read"), [None]);
-    assert_eq!(body(&*database, "a").await.expect("a row"), "old");
-    assert_eq!(database.take(things(1)).await.expect("taken").generation, anew.generation);
 }
 
 pub(super) async fn a_generation_that_is_behind_does_not_switch(subject: &dyn Subject) {

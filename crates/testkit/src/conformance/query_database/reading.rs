@@ -1,7 +1,7 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join;
-use model::{RowKey, Tenant};
+use model::{ConsistencyToken, ReadModel, RowKey, Tenant, Verdict};
 use query_database::{Checkpoint, CommitOutcome, Error, HeadSeen, List, Owned};
 use runtime::Runtime;
 
@@ -125,6 +125,24 @@ pub(super) async fn the_lineage_is_the_one_last_committed(subject: &dyn Subject)
         stored(&*database, commit).await;
         assert_eq!(database.point(NAME, &key("a")).await.expect("read").checkpoint.lineage, lineage(epochs));
     }
+}
+
+pub(super) async fn lives_that_the_log_no_longer_has_are_remembered(subject: &dyn Subject) {
+    let database = subject.open().await;
+    let owned = database.take(things(1)).await.expect("taken");
+    stored(&*database, commit_in(&[(1, 1), (2, 3)], &owned, 0, 4)).await;
+    // Restored from a copy that is older than epoch 2, and read by a read model that never saw that.
+    let others = Arc::new(ReadModel { name: "others".to_owned(), ..(*things(1)).clone() });
+    let owned = database.take(others).await.expect("taken");
+    stored(&*database, commit_in(&[(1, 1), (3, 6)], &owned, 0, 7)).await;
+    let lineage = database.checkpoint("others").await.expect("read").lineage;
+    let judge = |id, at| lineage.judge(&ConsistencyToken { epoch: epoch(id), position: position(at) });
+    assert_eq!(judge(2, 3), Verdict::BeyondFork);
+    assert_eq!((judge(1, 5), judge(3, 6)), (Verdict::Reach(position(5)), Verdict::Reach(position(6))));
+    assert_eq!(judge(4, 1), Verdict::UnknownEpoch);
+    // What has yet to hear of an epoch does not take it for one that is gone.
+    let lineage = database.checkpoint(NAME).await.expect("read").lineage;
+    assert_eq!(lineage, lineage_of(&[(1, 1), (2, 3)]));
 }
 
 pub(super) async fn a_hold_shows_until_it_is_released(subject: &dyn Subject) {

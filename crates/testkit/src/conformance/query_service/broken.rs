@@ -201,7 +201,7 @@ static FAULTS: &[(&str, Fault)] = &[
         "a_token_beyond_a_fork_is_refused",
         Fault::AsksAgain(|query, outcome| {
             query.consistency.token = None;
-            *outcome == QueryOutcome::EpochChanged
+            *outcome == QueryOutcome::EpochChanged && query.key == "bolt"
         }),
     ),
     (
@@ -209,7 +209,17 @@ static FAULTS: &[(&str, Fault)] = &[
         Fault::Answers(|query, outcome| {
             let without_token = query.consistency.token.is_none();
             edited(outcome, |answer| {
-                if without_token {
+                if without_token && answer.token.is_some() {
+                    answer.freshness = Freshness::Fresh;
+                }
+            })
+        }),
+    ),
+    (
+        "rows_that_the_log_does_not_have_contain_no_token_and_are_stale",
+        Fault::Answers(|_, outcome| {
+            edited(outcome, |answer| {
+                if answer.token.is_none() && matches!(answer.body, Body::Row { .. }) {
                     answer.freshness = Freshness::Fresh;
                 }
             })

@@ -137,3 +137,25 @@ pub(super) async fn a_read_model_that_lags_or_is_held_says_so(mut world: World) 
     world.database.hold(world.owned.generation, world.owned.owner, reason).await.expect("it is held");
     assert!(matches!(answered(world.point("bolt").await).freshness, Freshness::Stale { .. }));
 }
+
+pub(super) async fn rows_that_the_log_does_not_have_contain_no_token_and_are_stale(mut world: World) {
+    let epoch = |id, first| Epoch { id, first: Position::new(first).expect("positions count from 1") };
+    world.lineage = Arc::new(Lineage(vec![epoch(FORKED, 1)]));
+    for _ in 0..4 {
+        world.fold(vec![put("nut", None, "1")]).await;
+    }
+    world.fork(Lineage(vec![epoch(FORKED, 1), epoch(RESTORED, 3)])).await;
+    let answer = answered(world.point("nut").await);
+    assert!(matches!(answer.freshness, Freshness::Stale { .. }), "{answer:?}");
+    assert_eq!(answer.token, None, "it is no prefix of the log");
+    let lost = world.service.point(point("nut", Some(token(FORKED, 3)))).await;
+    assert_eq!(lost, QueryOutcome::EpochChanged);
+    for kept in [token(FORKED, 2), token(RESTORED, 3)] {
+        let outcome = world.service.point(point("nut", Some(kept))).await;
+        let behind = kept.position.get();
+        assert!(
+            matches!(outcome, QueryOutcome::NotYetConsistent { behind: told, .. } if told == behind),
+            "{kept}: {outcome:?}"
+        );
+    }
+}

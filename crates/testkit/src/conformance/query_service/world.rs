@@ -6,7 +6,7 @@ use model::{
     ConsistencyToken, Epoch, EpochId, Field, FieldKind, Hash, Index, IndexKind, IndexValue, Lineage, Position,
     ReadModel, RowChange, RowKey, RowWrite, Tenant, TraceContext,
 };
-use query_database::{Commit, CommitOutcome, HeadSeen, Owned, RowWriter, SqliteConfig, SqliteQueryDatabase};
+use query_database::{Commit, CommitOutcome, Forked, HeadSeen, Owned, RowWriter, SqliteConfig, SqliteQueryDatabase};
 use query_service::{Answer, Body, Consistency, Handling, ListQuery, PointQuery, QueryOutcome, QueryService};
 use runtime::Runtime;
 use tempfile::TempDir;
@@ -30,6 +30,7 @@ pub(super) struct World {
     pub(super) owned: Owned,
     pub(super) lineage: Arc<Lineage>,
     position: u64,
+    version: u32,
     _directory: TempDir,
 }
 
@@ -42,9 +43,17 @@ impl World {
         let config = SqliteConfig { readers: 1, list_workers: 1, ..SqliteConfig::default() };
         let database = SqliteQueryDatabase::open(&path, &Runtime::tokio(), &config).expect("the database opens");
         let database = Arc::new(database);
-        let owned = database.take(read_model()).await.expect("the read model is ours");
+        let owned = database.take(read_model(1)).await.expect("the read model is ours");
         let lineage = Arc::new(Lineage(vec![Epoch { id: EPOCH, first: Position::FIRST }]));
-        Self { service: make(database.clone()), database, owned, lineage, position: 0, _directory: directory }
+        Self {
+            service: make(database.clone()),
+            database,
+            owned,
+            lineage,
+            position: 0,
+            version: 1,
+            _directory: directory,
+        }
     }
 
     /// Folds one more event, which leads to these rows.
@@ -72,7 +81,8 @@ impl World {
 
     /// Builds the read model anew from these rows, and switches to that.
     pub(super) async fn rebuild(&mut self, rows: Vec<RowWrite>) {
-        self.owned = self.database.take_anew(read_model()).await.expect("a new generation");
+        self.version += 1;
+        self.owned = self.database.take(read_model(self.version)).await.expect("a new generation");
         let events = std::mem::replace(&mut self.position, 0);
         self.fold(rows).await;
         while self.position < events {
@@ -80,6 +90,14 @@ impl World {
         }
         let switched = self.database.switch(self.owned.generation, self.owned.owner).await;
         assert!(switched.expect("the database answers"), "the new generation has caught up");
+    }
+
+    /// The log turns out to be one of this lineage, which does not have what was folded.
+    pub(super) async fn fork(&self, lineage: Lineage) {
+        let position = Position::new(self.position).expect("something is folded");
+        let hash = Hash::of(&position.get().to_be_bytes());
+        let forked = Forked { generation: self.owned.generation, position, hash, lineage: Arc::new(lineage) };
+        assert!(self.database.mark_forked(forked).await.expect("the database answers"), "it is the checkpoint");
     }
 
     pub(super) async fn point(&self, key: &str) -> QueryOutcome {
@@ -104,11 +122,11 @@ impl World {
     }
 }
 
-fn read_model() -> Arc<ReadModel> {
+fn read_model(version: u32) -> Arc<ReadModel> {
     let field = |name: &str, kind| Field { name: name.to_owned(), kind };
     Arc::new(ReadModel {
         name: READ_MODEL.to_owned(),
-        version: 1,
+        version,
         shape: Hash::default(),
         fields: vec![field("key", FieldKind::Text), field("colour", FieldKind::Text), field("price", FieldKind::Text)],
         indexes: vec![

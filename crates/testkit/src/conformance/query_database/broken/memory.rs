@@ -8,10 +8,12 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use model::{Hash, IndexValue, Lineage, Position, ReadModel, RowChange, RowKey, RowWrite, Tenant};
+use model::{
+    ConsistencyToken, Hash, IndexValue, Lineage, Position, ReadModel, RowChange, RowKey, RowWrite, Tenant, Verdict,
+};
 use query_database::{
-    Checkpoint, Commit, CommitOutcome, Comparison, Direction, Error, Generation, GenerationStatus, HeadSeen, List,
-    ListRead, ListedRow, Owned, OwnerToken, PageStart, PointRead, Row, RowReader, RowWriter, Serving,
+    Checkpoint, Commit, CommitOutcome, Comparison, Direction, Error, Forked, Generation, GenerationStatus, HeadSeen,
+    List, ListRead, ListedRow, Owned, OwnerToken, PageStart, PointRead, Row, RowReader, RowWriter, Serving,
 };
 
 use super::super::{
@@ -31,9 +33,11 @@ faults! {
     DeleteIgnored FoldedRowsSorted BodySpelledAnew HoldOwnerNotCompared HeadOwnerNotCompared RowAndCheckpointReadApart
     PageAndCheckpointReadApart NoCheckpointWithoutRow TenantIgnored EmptyInsteadOfNotServing AgeForgotten
     FirstLineageKept HoldNeverReleased WaitsForAChange ChecksumNotComparedByPoint ChecksumNotComparedByRows
-    ChecksumNotComparedByList ServingNotTold OldDeclarationServed ShapesForgotten ShapeNotCompared OldestTaken
+    ChecksumNotComparedByList ServingNotTold OldDeclarationServed ShapesForgotten ShapeNotCompared
     SwitchesBackward EmptyOnesNeverSwitch SwitchOwnerNotCompared AnyGenerationListed OldRowsDropped OnlyServingOnesShown
     TextIgnoresCase IntegersAsFloats MoneyAsText TimesByTheSecond TrueFirst NullsFirst KeysFollowTheLastDirection
+    FormerLivesForgotten ForkedTaken ForkedOwnerNotFenced MarkNotCompared MarkNotTold MarkIgnoredBySwitch
+    PositionsOfTwoHistoriesCompared EveryForkIsAnotherHistory SwitchesBeforeTheHead SwitchesBeyondAFork
     OneDirectionForAll KeysIgnoreCaseWithoutOrder PagingDropsTies MoreWheneverFull NullIsLess OnlyTheFirstFilter
 }
 
@@ -55,6 +59,7 @@ struct Build {
     lineage: Arc<Lineage>,
     head: HeadSeen,
     held: Option<Arc<str>>,
+    forked: Option<Arc<Lineage>>,
     rows: BTreeMap<RowKey, Stored>,
     rows_before: BTreeMap<RowKey, Stored>,
     forgotten: bool,
@@ -65,11 +70,13 @@ pub(super) struct InMemory {
     fault: Option<Fault>,
     /// Generation 1 first.
     builds: Arc<Mutex<Vec<Build>>>,
+    /// In the order in which they were first stored.
+    lineages: Arc<Mutex<Vec<Arc<Lineage>>>>,
 }
 
 impl InMemory {
     pub(super) fn with(fault: Option<Fault>) -> Self {
-        Self { fault, builds: Arc::default() }
+        Self { fault, builds: Arc::default(), lineages: Arc::default() }
     }
 
     fn has(&self, fault: Fault) -> bool {
@@ -115,19 +122,18 @@ fn number(index: usize) -> Generation {
 }
 
 impl InMemory {
-    fn take_one(&self, read_model: Arc<ReadModel>, anew: bool) -> Owned {
+    fn take_one(&self, read_model: Arc<ReadModel>) -> Owned {
         let mut builds = self.builds();
         let same = |build: &Build| {
             build.read_model.name == read_model.name
                 && build.read_model.version == read_model.version
                 && (build.read_model.shape == read_model.shape || self.has(Fault::ShapeNotCompared))
                 && !build.forgotten
+                && (build.forked.is_none() || self.has(Fault::ForkedTaken))
         };
-        let found =
-            if self.has(Fault::OldestTaken) { builds.iter().position(same) } else { builds.iter().rposition(same) };
-        let index = match found {
-            Some(index) if !anew => index,
-            _ => {
+        let index = match builds.iter().rposition(same) {
+            Some(index) => index,
+            None => {
                 let serving = !builds.iter().any(|build| build.read_model.name == read_model.name && build.serving);
                 builds.push(Build::new(read_model, serving));
                 builds.len() - 1
@@ -147,7 +153,8 @@ impl InMemory {
         if self.has(Fault::RowsBeforeTheComparison) {
             self.write(build, &commit.rows);
         }
-        let owned = build.owner == commit.owner.0 || self.has(Fault::OwnerNotCompared);
+        let open = build.forked.is_none() || self.has(Fault::ForkedOwnerNotFenced);
+        let owned = open && (build.owner == commit.owner.0 || self.has(Fault::OwnerNotCompared));
         // With this fault only a checkpoint that would go backwards is noticed.
         let fits = build.position == commit.from
             || (self.has(Fault::FromNotCompared) && Some(commit.to) > build.position && commit.from < Position::new(5));
@@ -160,7 +167,51 @@ impl InMemory {
         if !self.has(Fault::FirstLineageKept) || build.lineage.0.is_empty() {
             build.lineage = commit.lineage.clone();
         }
+        self.store(&commit.lineage);
         CommitOutcome::Stored
+    }
+
+    fn store(&self, lineage: &Arc<Lineage>) {
+        let mut lineages = self.lineages.lock().expect("nobody panics with it");
+        if !lineages.contains(lineage) {
+            lineages.push(lineage.clone());
+        }
+    }
+
+    /// The lineage with what those stored before it had.
+    fn remembered(&self, lineage: &Arc<Lineage>) -> Arc<Lineage> {
+        let lineages = self.lineages.lock().expect("nobody panics with it");
+        let before = lineages.iter().take_while(|stored| *stored != lineage).map(|stored| &**stored);
+        let none = self.has(Fault::FormerLivesForgotten);
+        Arc::new(lineage.remembering(before.filter(|_| !none)))
+    }
+
+    fn mark(&self, forked: &Forked) -> bool {
+        let mut builds = self.builds();
+        let build = of(&mut builds, forked.generation);
+        let is_the_same = build.position == Some(forked.position) && build.hash == forked.hash;
+        if !is_the_same && !self.has(Fault::MarkNotCompared) {
+            return false;
+        }
+        build.forked = Some(forked.lineage.clone());
+        self.store(&forked.lineage);
+        true
+    }
+
+    fn may_replace(&self, next: &Build, serving: &Build) -> bool {
+        let is_older = next.lineage.is_continued_by(&serving.lineage);
+        let log = if is_older { &serving.lineage } else { &next.lineage };
+        if next.is_beyond_a_fork_of(log) && !self.has(Fault::SwitchesBeyondAFork) {
+            return false;
+        }
+        let is_marked = serving.forked.is_some() && !self.has(Fault::MarkIgnoredBySwitch);
+        let is_beyond = serving.is_beyond_a_fork_of(log) && !self.has(Fault::PositionsOfTwoHistoriesCompared);
+        let lineages_differ = next.lineage != serving.lineage;
+        if is_marked || is_beyond || (lineages_differ && self.has(Fault::EveryForkIsAnotherHistory)) {
+            let has_all = !next.lineage.0.is_empty() && next.position >= next.head.position;
+            return has_all || self.has(Fault::SwitchesBeforeTheHead);
+        }
+        next.position >= serving.position || (!lineages_differ && self.has(Fault::SwitchesBackward))
     }
 
     fn write(&self, build: &mut Build, rows: &[RowWrite]) {
@@ -206,9 +257,10 @@ impl InMemory {
         Checkpoint {
             generation: number(index),
             position: build.position,
-            lineage: build.lineage.clone(),
+            lineage: self.remembered(&build.lineage),
             head,
             held: build.held.clone(),
+            forked: build.forked.as_ref().filter(|_| !self.has(Fault::MarkNotTold)).map(|log| self.remembered(log)),
         }
     }
 }
@@ -224,10 +276,17 @@ impl Build {
             lineage: Arc::default(),
             head: HeadSeen { position: None, age: std::time::Duration::ZERO },
             held: None,
+            forked: None,
             rows: BTreeMap::new(),
             rows_before: BTreeMap::new(),
             forgotten: false,
         }
+    }
+
+    fn is_beyond_a_fork_of(&self, log: &Lineage) -> bool {
+        let Some(position) = self.position else { return false };
+        let epoch = self.lineage.epoch_of(position);
+        epoch.is_some_and(|epoch| log.judge(&ConsistencyToken { epoch, position }) != Verdict::Reach(position))
     }
 }
 
@@ -246,11 +305,11 @@ impl Stored {
 
 impl RowWriter for InMemory {
     fn take(&self, read_model: Arc<ReadModel>) -> BoxFuture<'_, Result<Owned, Error>> {
-        Box::pin(async move { Ok(self.take_one(read_model, false)) })
+        Box::pin(async move { Ok(self.take_one(read_model)) })
     }
 
-    fn take_anew(&self, read_model: Arc<ReadModel>) -> BoxFuture<'_, Result<Owned, Error>> {
-        Box::pin(async move { Ok(self.take_one(read_model, true)) })
+    fn mark_forked(&self, forked: Forked) -> BoxFuture<'_, Result<bool, Error>> {
+        Box::pin(async move { Ok(self.mark(&forked)) })
     }
 
     fn rows(&self, generation: Generation, mut keys: Vec<RowKey>) -> BoxFuture<'_, Result<Vec<Option<Bytes>>, Error>> {
@@ -292,6 +351,7 @@ impl RowWriter for InMemory {
                 let build = of(&mut builds, generation);
                 if build.owner == owner.0 || self.has(Fault::HeadOwnerNotCompared) {
                     (build.lineage, build.head) = (lineage.clone(), head);
+                    self.store(&lineage);
                 }
             }
             Ok(())
@@ -307,7 +367,8 @@ impl RowWriter for InMemory {
         Box::pin(async move {
             let mut builds = self.builds();
             let build = of(&mut builds, generation);
-            if build.owner != owner.0 && !self.has(Fault::HoldOwnerNotCompared) {
+            let open = build.forked.is_none() || self.has(Fault::ForkedOwnerNotFenced);
+            if !open || (build.owner != owner.0 && !self.has(Fault::HoldOwnerNotCompared)) {
                 return Ok(CommitOutcome::Fenced);
             }
             if reason.is_some() || !self.has(Fault::HoldNeverReleased) {
@@ -321,16 +382,18 @@ impl RowWriter for InMemory {
         Box::pin(async move {
             let mut builds = self.builds();
             let build = of(&mut builds, generation);
-            let (name, position) = (build.read_model.name.clone(), build.position);
             if build.owner != owner.0 && !self.has(Fault::SwitchOwnerNotCompared) {
                 return Ok(false);
             }
-            let serving = builds.iter_mut().find(|build| build.read_model.name == name && build.serving);
-            let serving = serving.expect("the first one serves at once");
-            let refused = position < serving.position && !self.has(Fault::SwitchesBackward);
-            if refused || (position.is_none() && self.has(Fault::EmptyOnesNeverSwitch)) {
+            let name = build.read_model.name.clone();
+            let is_serving = |build: &Build| build.read_model.name == name && build.serving;
+            let at = builds.iter().position(is_serving).expect("the first one serves at once");
+            let index = usize::try_from(generation.0).expect("few generations") - 1;
+            let is_empty = builds[index].position.or(builds[at].position).is_none();
+            if (is_empty && self.has(Fault::EmptyOnesNeverSwitch)) || !self.may_replace(&builds[index], &builds[at]) {
                 return Ok(false);
             }
+            let serving = &mut builds[at];
             serving.serving = false;
             if self.has(Fault::OldRowsDropped) {
                 serving.rows.clear();
@@ -349,7 +412,9 @@ impl RowWriter for InMemory {
                 generation: number(index),
                 serving: build.serving,
                 position: build.position,
+                hash: build.hash,
                 held: build.held.as_deref().map(str::to_owned),
+                forked: build.forked.is_some() && !self.has(Fault::MarkNotTold),
             });
             Ok(shown.filter(|shown| shown.serving || !self.has(Fault::OnlyServingOnesShown)).collect())
         })
