@@ -8,5 +8,9 @@ pub mod domain;
 pub mod lock;
 
 mod domain_tests;
+mod replaceable_store;
 
-pub use self::domain_tests::{Given, Happened, Then, given, happened, row_after};
+pub use self::{
+    domain_tests::{Given, Happened, Then, given, happened, row_after},
+    replaceable_store::ReplaceableStore,
+};

@@ -3,6 +3,7 @@
 
 mod domain;
 mod figures;
+mod forks;
 mod generations;
 mod modes;
 mod once;

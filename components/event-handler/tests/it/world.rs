@@ -1,35 +1,41 @@
 //! A log, a queue with its relay, and rows, on the production runtime.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use command_database::{Append, Decision, EventStore, ExpectedVersion, ReadLimit, SqliteEventStore};
+use command_database::{Append, Decision, EventStore, ExpectedVersion, Head, ReadLimit, SqliteEventStore};
 use event_handler::{Config, EventHandler, Handle, Metrics, Mode, Parts};
 use message_queue::{InProcessConfig, InProcessQueue, MessageQueue};
 use model::{
-    CommandId, EventId, EventType, Metadata, NewEvent, Position, Principal, Projection, Registry, RowKey, StreamId,
-    Tenant, TraceContext,
+    CommandId, ConsistencyToken, EventId, EventType, Metadata, NewEvent, Position, Principal, Projection, Registry,
+    RowKey, StreamId, Tenant, TraceContext, Verdict,
 };
 use query_database::{PointRead, RowReader, SqliteQueryDatabase};
 use runtime::{Runtime, Shutdown};
 use tempfile::TempDir;
+use testkit::ReplaceableStore;
 use tokio::sync::Notify;
 
 use crate::domain;
 
 pub(crate) struct World {
     pub runtime: Runtime,
-    pub store: Arc<SqliteEventStore>,
+    pub store: Arc<ReplaceableStore>,
     pub rows: Arc<SqliteQueryDatabase>,
     pub queue: InProcessQueue,
     pub metrics: Metrics,
     relay: Shutdown,
     appended: Arc<Notify>,
     directory: TempDir,
+    /// How many files there were in the log's place.
+    logs: u32,
 }
+
+/// The bytes of a log as it was, with those of its write-ahead log.
+pub(crate) struct Copy([Vec<u8>; 2]);
 
 impl World {
     pub(crate) fn new() -> Self {
@@ -42,17 +48,18 @@ impl World {
         let directory = tempfile::tempdir().expect("a directory for the test");
         let runtime = Runtime::tokio();
         let path = |name: &str| -> PathBuf { directory.path().join(name) };
-        let store = SqliteEventStore::open(&path("log.sqlite3"), &runtime, Default::default()).expect("a new log");
+        let store = SqliteEventStore::open(&path("log-0.sqlite3"), &runtime, Default::default()).expect("a new log");
         let rows = SqliteQueryDatabase::open(&path("rows.sqlite3"), &runtime, &Default::default()).expect("new rows");
         Self {
             queue: new_queue(&runtime),
             runtime,
-            store: Arc::new(store),
+            store: Arc::new(ReplaceableStore::new(Arc::new(store))),
             rows: Arc::new(rows),
             metrics: Metrics::default(),
             relay: Shutdown::new(),
             appended: Arc::default(),
             directory,
+            logs: 0,
         }
     }
 
@@ -64,14 +71,19 @@ impl World {
         self.start_relay();
     }
 
-    /// A relay whose stored cursor is the head: it goes back only as far as the queue's readers ask it to.
+    /// A relay whose stored cursor is the head: it goes back only as far as the queue's readers ask it to. Of a log that has
+    /// begun another life it publishes everything.
     pub(crate) fn start_relay(&self) {
         let (store, queue, appended, stop) =
             (self.store.clone(), self.queue.clone(), self.appended.clone(), self.relay.clone());
         let relay = async move {
-            let head = store.head().await.expect("the log can be read").position;
+            let Head { position: head, mut epoch, .. } = store.head().await.expect("the log can be read");
             let mut cursor = queue.resume_after(head).await.unwrap_or(head);
             while !stop.is_requested() {
+                let head = store.head().await.expect("the log can be read");
+                if head.epoch != epoch || head.position < cursor {
+                    (epoch, cursor) = (head.epoch, None);
+                }
                 let events = store.read(cursor, ReadLimit::default()).await.expect("the log can be read");
                 let Some(last) = events.last().map(|event| event.position) else {
                     tokio::select! {
@@ -131,12 +143,45 @@ impl World {
         self.appended.notify_one();
     }
 
-    /// Puts another log in the place of this one, as a restore does, and starts a relay for it.
+    /// The log as it is now. Nobody may write to it meanwhile.
+    pub(crate) fn copy_log(&self) -> Copy {
+        let read = |path: &Path| std::fs::read(path).unwrap_or_default();
+        let path = self.log_path();
+        Copy([read(&path), read(&path.with_extension("sqlite3-wal"))])
+    }
+
+    /// Puts the copy, or a new log, in the place of this one, under whoever uses it.
+    pub(crate) fn put_log(&mut self, copy: Option<&Copy>) -> SqliteEventStore {
+        self.logs += 1;
+        let path = self.log_path();
+        if let Some(Copy([log, write_ahead_log])) = copy {
+            std::fs::write(&path, log).expect("the copy is written");
+            std::fs::write(path.with_extension("sqlite3-wal"), write_ahead_log).expect("the copy is written");
+        }
+        SqliteEventStore::open(&path, &self.runtime, Default::default()).expect("the log opens")
+    }
+
+    /// Restores the log from the copy: it begins another life.
+    pub(crate) async fn restore(&mut self, copy: &Copy) {
+        let store = self.put_log(Some(copy));
+        store.begin_epoch().await.expect("another life begins");
+        self.store.replace(Arc::new(store));
+    }
+
+    /// Puts another log in the place of this one.
     pub(crate) fn replace_log(&mut self) {
-        let path = self.directory.path().join("restored.sqlite3");
-        let store = SqliteEventStore::open(&path, &self.runtime, Default::default()).expect("a new log");
-        self.store = Arc::new(store);
-        self.restart();
+        let store = self.put_log(None);
+        self.store.replace(Arc::new(store));
+    }
+
+    /// As somebody does who knows of no epochs: puts the copy into the log's place and says nothing.
+    pub(crate) fn copy_over_log(&mut self, copy: &Copy) {
+        let store = self.put_log(Some(copy));
+        self.store.replace(Arc::new(store));
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.directory.path().join(format!("log-{}.sqlite3", self.logs))
     }
 
     fn note(&self, id: &str, text: &str) -> Append {
@@ -176,11 +221,23 @@ impl World {
         self.store.read(None, limit).await.expect("the log can be read").iter().map(|event| event.event_id).collect()
     }
 
+    /// The token of a command that was just answered.
+    pub(crate) async fn token(&self) -> ConsistencyToken {
+        let Head { position, epoch, .. } = self.store.head().await.expect("the log can be read");
+        ConsistencyToken { epoch, position: position.expect("something was written") }
+    }
+
+    /// What the rows know of the prefix that the token names.
+    pub(crate) async fn judge(&self, read_model: &str, token: ConsistencyToken) -> Verdict {
+        self.rows.checkpoint(read_model).await.expect("it serves").lineage.judge(&token)
+    }
+
     /// Waits until what serves has folded the whole log, and shows that every event was folded once and in order.
     pub(crate) async fn expect_exact(&self, read_model: &str) {
         let head = self.head().await;
         eventually(&format!("{read_model} reaches {head:?}"), async || {
-            self.rows.checkpoint(read_model).await.is_ok_and(|checkpoint| checkpoint.position >= head)
+            let checkpoint = self.rows.checkpoint(read_model).await;
+            checkpoint.is_ok_and(|checkpoint| checkpoint.position >= head && checkpoint.forked.is_none())
         })
         .await;
         self.expect_prefix(read_model).await;

@@ -1,0 +1,63 @@
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use command_database::{
+    Append, Error, EventStore, Head, IdempotencyRecord, Load, Loaded, Outcome, ReadLimit, RelayLease, Snapshot,
+};
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use model::{Hash, Lineage, Position, StoredEvent, StreamId, StreamVersion};
+use uuid::Uuid;
+
+/// A log in whose place another one can be put while it is in use, as a failover or a restore does. Each call goes to the log
+/// that was there when the call was made.
+pub struct ReplaceableStore {
+    present: RwLock<Arc<dyn EventStore>>,
+}
+
+impl ReplaceableStore {
+    /// This log at first.
+    #[must_use]
+    pub fn new(store: Arc<dyn EventStore>) -> Self {
+        Self { present: RwLock::new(store) }
+    }
+
+    /// That log from now on.
+    pub fn replace(&self, store: Arc<dyn EventStore>) {
+        *self.present.write().unwrap_or_else(PoisonError::into_inner) = store;
+    }
+
+    fn present(&self) -> Arc<dyn EventStore> {
+        self.present.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+type Answer<'a, T> = BoxFuture<'a, Result<T, Error>>;
+
+macro_rules! pass_on {
+    ($($call:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*) => {
+        impl EventStore for ReplaceableStore {
+            $(fn $call(&self, $($argument: $type),*) -> Answer<'_, $answer> {
+                let store = self.present();
+                Box::pin(async move { store.$call($($argument),*).await })
+            })*
+        }
+    };
+}
+
+pass_on! {
+    append(batch: Vec<Append>) -> Vec<Outcome>;
+    read(after: Option<Position>, limit: ReadLimit) -> Vec<StoredEvent>;
+    load(streams: Vec<Load>, limit: ReadLimit) -> Vec<Loaded>;
+    read_stream(stream: StreamId, after: Option<StreamVersion>, limit: ReadLimit) -> Vec<StoredEvent>;
+    head() -> Head;
+    lineage() -> Lineage;
+    idempotency(key: Hash) -> Option<IdempotencyRecord>;
+    save_snapshot(snapshot: Snapshot) -> ();
+    lease_relay(holder: Uuid, ttl: Duration) -> Option<RelayLease>;
+    store_relay_cursor(token: u64, cursor: Position) -> bool;
+    expire_idempotency(keep: Duration) -> u64;
+    last_recorded_at() -> Option<Timestamp>;
+}
