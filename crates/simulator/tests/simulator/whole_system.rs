@@ -1,9 +1,12 @@
 //! The command path, the log, relay, queue, apply loop and rows together: the real boxes on real SQLite files, with one
 //! seed, virtual time and crashes.
 
+mod answers;
 mod checks;
 mod client;
+mod domain;
 mod queue;
+mod trace;
 mod world;
 
 use std::{cell::RefCell, pin::pin, sync::Arc, time::Duration};
@@ -53,6 +56,9 @@ struct Tally {
     retries: u32,
     crashes: u32,
     published: u64,
+    answers: usize,
+    switches: u32,
+    switches_seen: u32,
     hole_reads: u64,
     outage_reads: u64,
 }
@@ -68,9 +74,11 @@ fn whatever_crashes_and_however_the_queue_fails_every_event_is_folded_once_and_i
     let tally = RefCell::default();
     check(0..SEEDS, |simulation| run(simulation, profile, &tally));
     let tally: Tally = tally.into_inner();
+    eprintln!("TALLY {tally:?}");
     if tally.runs >= SEEDS {
         assert!(tally.crashes > 0 && tally.outage_reads > 0, "{tally:?}");
         assert!(tally.refused > 0 && tally.unanswered > 0 && tally.retries > 0, "{tally:?}");
+        assert!(tally.switches > 0 && tally.switches_seen > 0, "{tally:?}");
     }
 }
 
@@ -81,6 +89,7 @@ fn without_a_head_poll_a_relay_whose_publishes_fail_brings_everything_and_nobody
     let tally = RefCell::default();
     check(0..SEEDS, |simulation| run(simulation, profile, &tally));
     let tally: Tally = tally.into_inner();
+    eprintln!("TALLY {tally:?}");
     assert_eq!((tally.hole_reads, tally.outage_reads), (0, 0), "{tally:?}");
     assert!(tally.published >= tally.runs * FAILURES_MIN * queue::FAILS_EVERY, "{tally:?}");
 }
@@ -93,6 +102,7 @@ fn run(simulation: &mut Simulation, profile: Profile, tally: &RefCell<Tally>) {
         let disturbing = world::disturb(runtime.clone(), world.queue.clone(), calm.clone());
         drop(runtime.spawn("disturbance", disturbing));
     }
+    let asking = runtime.spawn("reader", answers::ask(runtime.clone(), world.rows.clone(), calm.clone()));
     let clients = (0..CLIENTS).map(|number| {
         let client = Client { runtime: runtime.clone(), front: world.front.clone(), number };
         runtime.spawn("client", client.run(COMMANDS))
@@ -123,7 +133,11 @@ fn run(simulation: &mut Simulation, profile: Profile, tally: &RefCell<Tally>) {
     simulation.run_until(converge(&world, &runtime));
     let events = simulation.run_until(checks::expect_sound_and_exact(&world));
     checks::expect_as_told(&sent, &events);
-    tally.borrow_mut().add(&world, &sent, events.len());
+    let answers = simulation.run_until(asking).expect("the reader ends");
+    let mut tally = tally.borrow_mut();
+    tally.switches_seen += answers::expect_folds(&answers, &events);
+    tally.answers += answers.len();
+    tally.add(&world, &sent, events.len());
 }
 
 /// Some time after a crash the process starts again, on files that are sound.
@@ -200,6 +214,7 @@ impl Tally {
         self.retries += sent.iter().map(|sent| sent.retries).sum::<u32>();
         self.crashes += world.crashes();
         self.published += world.published();
+        self.switches += world.switches();
         for (reason, reads) in world.metrics.direct_reads() {
             match reason {
                 "hole" => self.hole_reads += reads,

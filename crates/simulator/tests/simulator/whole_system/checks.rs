@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 
 use command_database::{EventStore, ReadLimit, verify_link};
 use command_service::CommandOutcome;
-use model::{Hash, Position, StoredEvent, StreamId, Tenant};
-use query_database::{List, ListRead, RowReader};
+use model::{Hash, Position, StoredEvent, StreamId};
+use query_database::{RowScan, ScannedGeneration};
 use uuid::Uuid;
 
-use super::{client::Sent, world::World};
+use super::{client::Sent, domain::Fold, world::World};
 
 const ALL: ReadLimit = ReadLimit { events_max: usize::MAX, bytes_max: usize::MAX };
-const LEDGER: &str = "ledger";
 
 async fn events_of(world: &World) -> Vec<StoredEvent> {
     world.log().read(None, ALL).await.expect("the log can be read")
@@ -60,56 +59,44 @@ pub(super) fn expect_as_told(sent: &[Sent], events: &[StoredEvent]) {
     assert!(found.is_empty(), "nobody asked for {found:?}");
 }
 
-/// The log is sound, and the rows are its fold up to their checkpoint, whatever that is: each event once and in order.
-/// Returns the log.
+/// The log is sound, and the rows of every generation are its fold up to their checkpoint, whatever that is: each event once
+/// and in order. Returns the log.
 pub(super) async fn expect_sound_and_exact(world: &World) -> Vec<StoredEvent> {
     // First the rows: a process that runs meanwhile may add to the log.
-    let read = rows_of(world).await;
+    let generations = generations_of(world);
     let events = events_of(world).await;
     expect_sound(&events);
-    if let Some(read) = read {
-        expect_exact(read, &events);
+    for generation in generations {
+        expect_exact(&generation, &events);
     }
     events
 }
 
-/// Nothing where the read model was never made, or that was lost with the power.
-async fn rows_of(world: &World) -> Option<ListRead> {
-    let serving = match world.rows().serving(LEDGER).await {
-        Ok(serving) => serving,
-        Err(query_database::Error::NotServing { .. }) => return None,
-        Err(error) => panic!("the rows cannot be read: {error}"),
-    };
-    let list = List {
-        generation: serving.generation,
-        tenant: Tenant::default(),
-        filters: Vec::new(),
-        order: Vec::new(),
-        after: None,
-        rows_max: 100,
-    };
-    Some(world.rows().list(LEDGER, list).await.expect("the rows can be read").expect("the generation serves"))
+struct Stored {
+    of: ScannedGeneration,
+    folded: usize,
+    rows: BTreeMap<String, String>,
 }
 
-fn expect_exact(read: ListRead, events: &[StoredEvent]) {
-    assert!(!read.more, "all rows fit into one page");
-    let text = |body: &[u8]| String::from_utf8(body.to_vec()).expect("rows are text");
-    let rows: BTreeMap<String, String> = read.rows.into_iter().map(|row| (row.start.key, text(&row.body))).collect();
-    let folded = usize::try_from(Position::count(read.checkpoint.position)).expect("few events");
-    assert!(folded <= events.len(), "the checkpoint {folded} is past the end of the log, {}", events.len());
-    assert_eq!(rows, ledger_of(&events[..folded]), "the rows at checkpoint {folded} of {}", events.len());
+/// None where no read model was ever made, or they were lost with the power.
+fn generations_of(world: &World) -> Vec<Stored> {
+    let scan = RowScan::open(&world.rows_path()).expect("the rows can be opened");
+    let stored = |of: ScannedGeneration| {
+        let read_model = of.read_model.as_ref().expect("it was declared");
+        let mut rows = BTreeMap::new();
+        let checkpoint = scan.rows(of.generation, read_model, |row| {
+            let row = row.expect("the row can be read");
+            rows.insert(row.key.key.to_string(), String::from_utf8_lossy(row.body).into_owned());
+        });
+        let checkpoint = checkpoint.expect("the rows can be read").expect("it has a checkpoint");
+        Stored { folded: usize::try_from(checkpoint.position).expect("few events"), rows, of }
+    };
+    scan.generations().expect("the generations can be read").into_iter().map(stored).collect()
 }
 
-/// The ledger by hand, and its rows as they are stored.
-fn ledger_of(events: &[StoredEvent]) -> BTreeMap<String, String> {
-    let mut rows = BTreeMap::<String, (String, u64)>::new();
-    for event in events {
-        for key in ["log/all".to_owned(), event.stream.to_string()] {
-            let (h, n) = rows.entry(key).or_default();
-            let chained = [h.as_bytes(), event.event_id.0.as_bytes()].concat();
-            (*h, *n) = (Hash::of(&chained).to_string(), *n + 1);
-        }
-    }
-    let row = |(key, (h, n))| (key, format!("{{\"h\":\"{h}\",\"n\":{n}}}"));
-    rows.into_iter().map(row).collect()
+fn expect_exact(stored: &Stored, events: &[StoredEvent]) {
+    let Stored { of, folded, rows } = stored;
+    let which = format!("{} version {}, at checkpoint {folded} of {}", of.name, of.version, events.len());
+    assert!(*folded <= events.len(), "past the end of the log: {which}");
+    assert_eq!(*rows, Fold::new(&of.name, of.version).after(events, *folded), "{which}");
 }

@@ -5,14 +5,14 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use command_database::{EventStore, GroupCommit, GroupLimits, SqliteEventStore};
 use command_service::{Executor, Relay, RelayConfig};
-use event_handler::{Config, EventHandler, Handle, Mode, Parts};
+use event_handler::{Config, EventHandler, Handle, Mode, Parts, ProjectionStatus};
 use message_queue::{Fault, InProcessConfig, InProcessQueue, MessageQueue};
 use parking_lot::Mutex;
 use query_database::{SqliteConfig, SqliteQueryDatabase};
@@ -21,7 +21,7 @@ use simulator::{Process, Simulation};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use super::{Profile, client::Front, queue::FlakyQueue};
+use super::{Profile, answers::Rows, client::Front, domain, queue::FlakyQueue, trace::Watched};
 
 const LOG: &str = "log.sqlite3";
 const ROWS: &str = "rows.sqlite3";
@@ -32,19 +32,23 @@ pub(super) struct World {
     pub(super) front: Front,
     /// The queue of the present life, for whoever turns it off.
     pub(super) queue: Arc<Mutex<Option<InProcessQueue>>>,
+    /// The rows of the present life, for whoever reads them.
+    pub(super) rows: Rows,
     pub(super) metrics: event_handler::Metrics,
     profile: Profile,
     outside: Runtime,
     directory: TempDir,
     lives: u32,
+    /// Of the read model that changes.
+    version: u32,
     published: Arc<AtomicU64>,
+    switches: Arc<AtomicU32>,
     life: Option<Life>,
 }
 
 /// What one life of the process holds open.
 struct Life {
     log: Arc<SqliteEventStore>,
-    rows: Arc<SqliteQueryDatabase>,
     handler: Handle,
 }
 
@@ -54,12 +58,15 @@ impl World {
             process: simulation.process("shop"),
             front: Front::default(),
             queue: Arc::default(),
+            rows: Rows::default(),
             metrics: event_handler::Metrics::default(),
             profile,
             outside: simulation.runtime(),
             directory: new_directory(),
             lives: 0,
+            version: 1,
             published: Arc::default(),
+            switches: Arc::default(),
             life: None,
         };
         fs::create_dir(world.place()).expect("a directory can be made");
@@ -71,8 +78,8 @@ impl World {
         &self.life.as_ref().expect("the process runs").log
     }
 
-    pub(super) fn rows(&self) -> &SqliteQueryDatabase {
-        &self.life.as_ref().expect("the process runs").rows
+    pub(super) fn rows_path(&self) -> PathBuf {
+        self.place().join(ROWS)
     }
 
     /// How often it began anew.
@@ -85,11 +92,17 @@ impl World {
         self.published.load(Ordering::Relaxed)
     }
 
-    /// Whether the read model has the whole log, and the queue is relied on.
+    /// How often another generation began to answer.
+    pub(super) fn switches(&self) -> u32 {
+        self.switches.load(Ordering::Relaxed)
+    }
+
+    /// Whether all read models have the whole log and answer, and the queue is relied on.
     pub(super) async fn has_converged(&self) -> bool {
         let head = self.log().head().await.expect("the log can be read").position;
         let status = self.life.as_ref().expect("the process runs").handler.status();
-        status.mode == Mode::Queue && status.projections.iter().all(|projection| projection.checkpoint == head)
+        let is_level = |each: &ProjectionStatus| each.serving && each.checkpoint == head;
+        status.mode == Mode::Queue && status.projections.iter().all(is_level)
     }
 
     pub(super) fn status(&self) -> event_handler::Status {
@@ -97,6 +110,8 @@ impl World {
     }
 
     /// Ends the present life, if a crash has not done so already, and begins the next one on the files as they are now.
+    ///
+    /// Now and then it is another version that starts: the next one, or the one before again.
     ///
     /// They are copied before anybody closes them: closing would tidy up what a process that was killed leaves behind.
     pub(super) fn restart(&mut self) {
@@ -111,8 +126,12 @@ impl World {
         if self.profile.loses_rows && self.outside.random_u64().is_multiple_of(2) {
             self.cut_rows_short();
         }
+        if self.outside.random_u64().is_multiple_of(3) {
+            self.version = 3 - self.version;
+        }
         *self.front.lock() = None;
         *self.queue.lock() = None;
+        *self.rows.lock() = None;
         self.life = None;
         fs::remove_dir_all(before).expect("the former files can be removed");
         self.start();
@@ -148,17 +167,20 @@ impl World {
         });
         *self.front.lock() = Some(command_path(&runtime, &log, queue.clone()));
         *self.queue.lock() = Some(in_process);
+        let watched = Watched::new(runtime.clone(), rows.clone(), self.switches.clone());
         let handler = EventHandler::start(Parts {
             runtime,
-            registry: testkit::domain::registry(),
+            registry: domain::registry(self.version),
             store: log.clone(),
             queue,
-            rows: rows.clone(),
-            config: Config { head_poll: self.profile.head_poll, ..Config::default() },
+            rows: Arc::new(watched),
+            // Few events to a commit, so that a crash finds generations that are filled in part.
+            config: Config { head_poll: self.profile.head_poll, batch_events_max: 16, ..Config::default() },
             metrics: self.metrics.clone(),
             shutdown: Shutdown::new(),
         });
-        self.life = Some(Life { log, rows, handler });
+        *self.rows.lock() = Some((self.lives, rows));
+        self.life = Some(Life { log, handler });
     }
 }
 
