@@ -96,6 +96,7 @@ fn request(
         correlation: None,
         causation: None,
         trace: identity.trace,
+        tracestate: identity.tracestate.clone(),
     };
     request.idempotency = key.map(|key| idempotency::scoped(&key, &request));
     Ok(request)

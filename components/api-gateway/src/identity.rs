@@ -1,9 +1,11 @@
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use model::TraceContext;
 use runtime::Runtime;
 use uuid::Uuid;
 
-use crate::header::value;
+use crate::{header::value, tracestate::tracestate};
 
 pub(crate) static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -12,6 +14,8 @@ static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub(crate) struct Identity {
     pub(crate) request_id: Uuid,
     pub(crate) trace: TraceContext,
+    /// Only ever beside a trace that the client sent.
+    pub(crate) tracestate: Option<Arc<str>>,
     /// The request id as it came, so that it goes back unchanged and uncopied.
     sent: Option<HeaderValue>,
 }
@@ -23,8 +27,11 @@ impl Identity {
             Some((id, value)) => (id, Some(value)),
             None => (runtime.uuid(), None),
         };
-        let fresh = TraceContext { trace_id: request_id.as_u128(), parent_id: 0, sampled: false };
-        Self { request_id, trace: trace(headers).unwrap_or(fresh), sent }
+        let (trace, tracestate) = match trace(headers) {
+            Some(trace) => (trace, tracestate(headers)),
+            None => (TraceContext { trace_id: request_id.as_u128(), parent_id: 0, sampled: false }, None),
+        };
+        Self { request_id, trace, tracestate, sent }
     }
 
     pub(crate) fn write(self, headers: &mut HeaderMap) {

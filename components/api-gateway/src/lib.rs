@@ -20,5 +20,6 @@ mod query; // a request becomes a query
 mod query_answer; // what became of it becomes a response
 mod route; // which path is what
 mod telemetry;
+mod tracestate; // the W3C header of that name
 
 pub use self::{config::Config, gateway::ApiGateway, telemetry::Metrics};

@@ -44,6 +44,7 @@ impl Shared {
             key: key.to_owned(),
             consistency,
             trace: identity.trace,
+            tracestate: identity.tracestate.clone(),
         };
         let limit = self.config.time_limit.saturating_add(consistency.wait);
         let outcome = self.within(limit, self.queries.point(query)).await.unwrap_or(LATE);
@@ -67,6 +68,7 @@ impl Shared {
             parameters: parameters.into_iter().map(|(name, value)| (name.into_owned(), value.into_owned())).collect(),
             consistency,
             trace: identity.trace,
+            tracestate: identity.tracestate.clone(),
         };
         let limit = self.config.time_limit.saturating_add(consistency.wait);
         let outcome = self.within(limit, self.queries.list(query)).await.unwrap_or(LATE);

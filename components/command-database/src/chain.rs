@@ -2,6 +2,10 @@
 //!
 //! Two steps, so that the expensive one needs neither lock nor head: [`digest`] over what the client knows, then [`chain`]
 //! over what only the writer knows. All integers are big-endian, all texts and payloads carry their length (u32) in front.
+//!
+//! The digest's bytes, in order: the layout's name; event id; tenant, aggregate and id; type name and version (u32); command
+//! id and its event count (u32); payload; principal; time in microseconds; correlation; causation; trace id (16 bytes) and
+//! parent (8); one byte of flags, of which bit 0 means sampled and bit 1 that a tracestate follows, as a text.
 
 use model::{
     CommandId, EpochId, EventId, EventType, Hash, Metadata, NewEvent, Position, StoredEvent, StreamId, StreamVersion,
@@ -66,7 +70,11 @@ impl Content<'_> {
         bytes.extend_from_slice(self.metadata.causation.as_bytes());
         bytes.extend_from_slice(&self.metadata.trace.trace_id.to_be_bytes());
         bytes.extend_from_slice(&self.metadata.trace.parent_id.to_be_bytes());
-        bytes.push(u8::from(self.metadata.trace.sampled));
+        let tracestate = self.metadata.tracestate.as_deref();
+        bytes.push(u8::from(self.metadata.trace.sampled) | u8::from(tracestate.is_some()) << 1);
+        if let Some(tracestate) = tracestate {
+            sized(bytes, tracestate.as_bytes());
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use command_database::Idempotency;
@@ -35,6 +35,8 @@ pub struct CommandRequest {
     pub causation: Option<Uuid>,
     /// The trace it arrived in.
     pub trace: TraceContext,
+    /// What came beside `trace` in W3C `tracestate`: a valid list, or nothing.
+    pub tracestate: Option<Arc<str>>,
 }
 
 /// What a client demands of a stream (RFC 9110 §13).

@@ -104,6 +104,7 @@ impl Job {
             correlation: self.request.correlation.unwrap_or(self.command_id.0),
             causation: self.request.causation.unwrap_or(self.command_id.0),
             trace: self.trace(),
+            tracestate: self.request.tracestate.clone(),
         }
     }
 

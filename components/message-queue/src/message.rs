@@ -2,7 +2,8 @@
 //!
 //! Layout, version 1, integers little-endian: the version byte; position, epoch, event id, stream version, command id, its
 //! event count, times in microseconds, correlation, causation, trace, hash, version of the type; then tenant, aggregate,
-//! id, type name and principal, each with a length of four bytes before it; then the payload, likewise; then CRC-32 of all.
+//! id, type name and principal, each with a length of four bytes before it; then the payload and, where the trace's flags
+//! announce one, the tracestate, likewise; then CRC-32 of all.
 
 use std::sync::Arc;
 
@@ -18,8 +19,10 @@ use crate::Error;
 
 const LAYOUT: u8 = 1;
 const FIXED_BYTES: usize = 1 + 8 + 16 + 16 + 8 + 16 + 4 + 8 + 8 + 16 + 16 + 16 + 8 + 1 + 32 + 4;
-const LENGTHS_BYTES: usize = 6 * 4;
+const LENGTHS_BYTES: usize = 7 * 4;
 const CHECKSUM_BYTES: usize = 4;
+const SAMPLED: u8 = 1;
+const HAS_STATE: u8 = 2;
 
 /// The message that carries `event`. Times keep their microseconds.
 #[must_use]
@@ -31,9 +34,12 @@ pub fn encode(event: &StoredEvent) -> Bytes {
         &event.event_type.name,
         event.metadata.principal.as_str(),
     ];
-    let texts_bytes: usize = texts.iter().map(|text| text.len()).sum();
+    let tracestate = event.metadata.tracestate.as_deref();
+    let texts_bytes: usize = texts.iter().copied().chain(tracestate).map(str::len).sum();
     let mut message =
         BytesMut::with_capacity(FIXED_BYTES + LENGTHS_BYTES + texts_bytes + event.payload.len() + CHECKSUM_BYTES);
+    let sampled = if event.metadata.trace.sampled { SAMPLED } else { 0 };
+    let has_state = if tracestate.is_some() { HAS_STATE } else { 0 };
     message.put_u8(LAYOUT);
     message.put_u64_le(event.position.get());
     message.put_slice(event.epoch.0.as_bytes());
@@ -47,13 +53,16 @@ pub fn encode(event: &StoredEvent) -> Bytes {
     message.put_slice(event.metadata.causation.as_bytes());
     message.put_u128_le(event.metadata.trace.trace_id);
     message.put_u64_le(event.metadata.trace.parent_id);
-    message.put_u8(u8::from(event.metadata.trace.sampled));
+    message.put_u8(sampled | has_state);
     message.put_slice(&event.hash.0);
     message.put_u32_le(event.event_type.version);
     for text in texts {
         put_sized(&mut message, text.as_bytes());
     }
     put_sized(&mut message, &event.payload);
+    if let Some(tracestate) = tracestate {
+        put_sized(&mut message, tracestate.as_bytes());
+    }
     let checksum = crc32fast::hash(&message);
     message.put_u32_le(checksum);
     message.freeze()
@@ -114,11 +123,9 @@ impl Reader {
         let time = self.time()?;
         let correlation = self.uuid()?;
         let causation = self.uuid()?;
-        let trace = TraceContext {
-            trace_id: self.rest.try_get_u128_le().ok()?,
-            parent_id: self.rest.try_get_u64_le().ok()?,
-            sampled: self.rest.try_get_u8().ok()? != 0,
-        };
+        let (trace_id, parent_id) = (self.rest.try_get_u128_le().ok()?, self.rest.try_get_u64_le().ok()?);
+        let flags = self.rest.try_get_u8().ok()?;
+        let trace = TraceContext { trace_id, parent_id, sampled: flags & SAMPLED != 0 };
         let hash = Hash::from_slice(&self.bytes(32)?)?;
         let type_version = self.rest.try_get_u32_le().ok()?;
         let tenant = self.tenant()?;
@@ -126,7 +133,8 @@ impl Reader {
         let event_type = EventType { name: self.text()?, version: type_version };
         let principal = self.principal()?;
         let payload = self.sized()?;
-        let metadata = Metadata { principal, time, correlation, causation, trace };
+        let tracestate = if flags & HAS_STATE == 0 { None } else { Some(self.text()?) };
+        let metadata = Metadata { principal, time, correlation, causation, trace, tracestate };
         self.rest.is_empty().then_some(StoredEvent {
             position,
             epoch,
@@ -199,10 +207,11 @@ mod tests {
     prop_compose! {
         fn metadatas()(
             principal in ".{0,20}", time in times(), correlation in uuids(), causation in uuids(),
-            trace_id: u128, parent_id: u64, sampled: bool,
+            trace_id: u128, parent_id: u64, sampled: bool, tracestate in prop::option::of(".{0,20}"),
         ) -> Metadata {
             let trace = TraceContext { trace_id, parent_id, sampled };
-            Metadata { principal: Principal::new(&principal), time, correlation, causation, trace }
+            let (principal, tracestate) = (Principal::new(&principal), tracestate.map(Arc::from));
+            Metadata { principal, time, correlation, causation, trace, tracestate }
         }
     }
 

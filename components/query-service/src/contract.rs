@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -39,6 +39,8 @@ pub struct PointQuery {
     pub consistency: Consistency,
     /// The trace it arrived in.
     pub trace: TraceContext,
+    /// What came beside `trace` in W3C `tracestate`: a valid list, or nothing.
+    pub tracestate: Option<Arc<str>>,
 }
 
 /// A query for a page of rows.
@@ -54,6 +56,8 @@ pub struct ListQuery {
     pub consistency: Consistency,
     /// The trace it arrived in.
     pub trace: TraceContext,
+    /// What came beside `trace` in W3C `tracestate`: a valid list, or nothing.
+    pub tracestate: Option<Arc<str>>,
 }
 
 /// What an answer says about its age.

@@ -171,6 +171,7 @@ mod tests {
             parameters: parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             consistency: Consistency { token: None, handling: Handling::Strict, wait: std::time::Duration::ZERO },
             trace: TraceContext::default(),
+            tracestate: None,
         }
     }
 

@@ -56,6 +56,8 @@ pub struct Metadata {
     pub causation: Uuid,
     /// The trace it was made in.
     pub trace: TraceContext,
+    /// What tracing systems on the way said about that trace (W3C `tracestate`), as it came; `None` where nothing came.
+    pub tracestate: Option<Arc<str>>,
 }
 
 /// An event as the log holds it.

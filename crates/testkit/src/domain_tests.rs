@@ -180,6 +180,7 @@ fn recorded(events: impl IntoIterator<Item = Happened>) -> impl Iterator<Item = 
                 correlation: command_id.0,
                 causation: command_id.0,
                 trace: TraceContext::default(),
+                tracestate: None,
             },
             recorded_at: time,
             hash: Hash::default(),

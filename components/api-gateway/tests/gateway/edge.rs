@@ -3,7 +3,7 @@ use std::time::Duration;
 use api_gateway::Config;
 use query_service::Freshness;
 
-use crate::fixture::{Fixture, OK, accepted, answered, get, post, request, row};
+use crate::fixture::{Fixture, OK, accepted, answered, get, page, post, request, row};
 
 const ID: &str = "0199ab10-5c1e-7d04-9e6b-2f6d1c0a9b11";
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -91,6 +91,31 @@ async fn a_trace_goes_on_when_it_came_well_formed_and_starts_with_the_request_ot
         let trace = fixture.last_command().trace;
         assert_eq!((trace.trace_id, trace.sampled), (trace_id, sampled), "{parents:?}");
         assert_eq!(trace.parent_id != 0, trace_id != request_id);
+    }
+}
+
+#[tokio::test]
+async fn what_tracing_systems_say_goes_along_with_the_trace_that_it_is_about() {
+    let parent = ("traceparent", PARENT);
+    let (rojo, congo) = (("tracestate", "rojo=1"), ("tracestate", "congo=2"));
+    for (headers, passed) in [
+        (&[parent, rojo, congo][..], Some("rojo=1,congo=2")),
+        (&[parent, ("tracestate", "rojo=1,=")], None),
+        (&[parent], None),
+        (&[rojo], None),
+        (&[("traceparent", "00-0af7"), rojo], None),
+    ] {
+        let fixture = Fixture::new();
+        fixture.command_answers(accepted(true, false));
+        fixture
+            .query_answers(answered(row("{}"), Freshness::Fresh))
+            .query_answers(answered(page(&[], None), Freshness::Fresh));
+        fixture.send(post("/commands/order/o-1/place", headers, "{}")).await;
+        assert_eq!(fixture.last_command().tracestate.as_deref(), passed, "a command with {headers:?}");
+        fixture.send(get("/queries/sales/a", headers)).await;
+        assert_eq!(fixture.last_point().tracestate.as_deref(), passed, "a query with {headers:?}");
+        fixture.send(get("/queries/sales", headers)).await;
+        assert_eq!(fixture.last_list().tracestate.as_deref(), passed, "a list with {headers:?}");
     }
 }
 

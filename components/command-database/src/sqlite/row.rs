@@ -1,6 +1,6 @@
 //! What one event looks like in its row, both ways, and the checksum that every read compares.
 
-use std::num::NonZeroU64;
+use std::{num::NonZeroU64, sync::Arc};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -80,7 +80,7 @@ pub(super) fn insert(
         command.as_bytes(),
         unlike_command(metadata.correlation),
         unlike_command(metadata.causation),
-        encode_trace(&metadata.trace, append.command_id),
+        encode_trace(metadata, append.command_id),
         hash.0,
         &append.events()[index].payload[..],
     ])?;
@@ -146,6 +146,8 @@ fn decode_at(
     let or_command = |id: Option<[u8; 16]>| id.map_or(command_id.0, Uuid::from_bytes);
     let time = |microseconds| Timestamp::from_microsecond(microseconds).map_err(|_| damaged("a time is out of range"));
     let trace = row.get_ref(15)?.as_blob_or_null().ok();
+    let (trace, tracestate) =
+        trace.and_then(|trace| decode_trace(trace, command_id)).ok_or_else(|| damaged("its trace does not decode"))?;
     let event = StoredEvent {
         position,
         epoch: epochs.lineage.epoch_of(position).ok_or_else(|| damaged("the lineage has no epoch for it"))?,
@@ -161,9 +163,8 @@ fn decode_at(
             time: time(place.recorded_at.saturating_sub(row.get(9)?))?,
             correlation: or_command(row.get(13)?),
             causation: or_command(row.get(14)?),
-            trace: trace
-                .and_then(|trace| decode_trace(trace, command_id))
-                .ok_or_else(|| damaged("its trace does not decode"))?,
+            trace,
+            tracestate,
         },
         recorded_at: time(place.recorded_at)?,
         hash: Hash(row.get(16)?),
@@ -187,14 +188,16 @@ pub(super) fn number(counted: u64) -> i64 {
 const SAMPLED: u8 = 1;
 const HAS_PARENT: u8 = 2;
 const HAS_ID: u8 = 4;
+const HAS_STATE: u8 = 8;
 
-/// Nothing for the trace that is named like the command; else flags, then what they announce.
-fn encode_trace(trace: &TraceContext, command: CommandId) -> Option<Vec<u8>> {
+/// Nothing for the trace that is named like the command; else flags, then what they announce: the tracestate last, to the
+/// end.
+fn encode_trace(Metadata { trace, tracestate, .. }: &Metadata, command: CommandId) -> Option<Vec<u8>> {
     let has_id = trace.trace_id != command.0.as_u128();
-    if !has_id && trace.parent_id == 0 && !trace.sampled {
+    if !has_id && trace.parent_id == 0 && !trace.sampled && tracestate.is_none() {
         return None;
     }
-    let mut bytes = Vec::with_capacity(25);
+    let mut bytes = Vec::with_capacity(25 + tracestate.as_ref().map_or(0, |state| state.len()));
     bytes.push(0);
     if trace.sampled {
         bytes[0] |= SAMPLED;
@@ -207,12 +210,16 @@ fn encode_trace(trace: &TraceContext, command: CommandId) -> Option<Vec<u8>> {
         bytes[0] |= HAS_ID;
         bytes.extend_from_slice(&trace.trace_id.to_be_bytes());
     }
+    if let Some(state) = tracestate {
+        bytes[0] |= HAS_STATE;
+        bytes.extend_from_slice(state.as_bytes());
+    }
     Some(bytes)
 }
 
-fn decode_trace(bytes: Option<&[u8]>, command: CommandId) -> Option<TraceContext> {
+fn decode_trace(bytes: Option<&[u8]>, command: CommandId) -> Option<(TraceContext, Option<Arc<str>>)> {
     let mut trace = TraceContext { trace_id: command.0.as_u128(), parent_id: 0, sampled: false };
-    let Some(bytes) = bytes else { return Some(trace) };
+    let Some(bytes) = bytes else { return Some((trace, None)) };
     let (flags, mut rest) = bytes.split_first()?;
     trace.sampled = flags & SAMPLED != 0;
     if flags & HAS_PARENT != 0 {
@@ -225,5 +232,8 @@ fn decode_trace(bytes: Option<&[u8]>, command: CommandId) -> Option<TraceContext
         trace.trace_id = u128::from_be_bytes(*id);
         rest = after;
     }
-    rest.is_empty().then_some(trace)
+    if flags & HAS_STATE != 0 {
+        return Some((trace, Some(std::str::from_utf8(rest).ok()?.into())));
+    }
+    rest.is_empty().then_some((trace, None))
 }

@@ -29,7 +29,7 @@ pub(super) const BUSY_WAIT: Duration = Duration::from_secs(5);
 /// In `events`: `back` = how many positions back the stream's previous event is, NULL for the first; `recorded_at` = in
 /// microseconds after the first epoch began; `decided_ago` = that minus the time that the decision saw; `event_id` NULL =
 /// derived from command and `command_index`; `correlation`, `causation` NULL = the command's id; `trace` NULL = the trace
-/// named like the command, without parent, not sampled. Small numbers are small on disk, NULL takes one byte. The payload
+/// named like the command, without parent, state, not sampled. Small numbers are small on disk, NULL takes one byte. The payload
 /// comes last, so that what stands before it is read without it.
 const TABLES: &str = "
 CREATE TABLE lineage (ordinal INTEGER PRIMARY KEY, epoch BLOB NOT NULL UNIQUE, first INTEGER NOT NULL,

@@ -37,6 +37,7 @@ impl Given {
                 correlation: command,
                 causation: command,
                 trace: TraceContext::default(),
+                tracestate: None,
             },
             idempotency: None,
         }

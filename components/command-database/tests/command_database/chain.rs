@@ -30,6 +30,7 @@ fn event() -> StoredEvent {
                 parent_id: 0x00f0_67aa_0ba9_02b7,
                 sampled: true,
             },
+            tracestate: Some("rojo=00f067aa0ba902b7,congo=t61rcWkgMzE".into()),
         },
         recorded_at: Timestamp::from_microsecond(1_700_000_000_000_002).expect("within range"),
         hash: Hash::default(),
@@ -39,15 +40,30 @@ fn event() -> StoredEvent {
 /// The bytes were put together and hashed by another program, from the layout's description alone.
 #[test]
 fn the_bytes_of_the_chain_are_fixed() {
-    let mut event = event();
-    let digest = digest(&Content::from(&event));
-    assert_eq!(digest.to_string(), "af2f67667670d888a3bd3e7ab5686db898e1c1b8a117cb24153cb917ae664931");
-    let previous = Hash([0x11; 32]);
-    let recorded_at = event.recorded_at.as_microsecond();
-    event.hash = chain(&previous, event.epoch, event.position, event.version, recorded_at, &digest);
-    assert_eq!(event.hash.to_string(), "84a635032ea5afdfa4169fc5bb2d3b3dc3312acd152793261aa4e9bf7ef599b2");
-    assert!(verify_link(&previous, &event));
-    assert!(!verify_link(&Hash::default(), &event));
+    let with_state = event();
+    let mut without_state = event();
+    without_state.metadata.tracestate = None;
+    for (mut event, digested, hash) in [
+        (
+            with_state,
+            "9bcaf20c3362cce551bd1cf2220692e899e7dd78dab937e687bcfed23f0eb41c",
+            "725c77b227e71178ab5c3bb4fa8ef0dd40e538c29ad90bac75a19610b4eb7dbb",
+        ),
+        (
+            without_state,
+            "af2f67667670d888a3bd3e7ab5686db898e1c1b8a117cb24153cb917ae664931",
+            "84a635032ea5afdfa4169fc5bb2d3b3dc3312acd152793261aa4e9bf7ef599b2",
+        ),
+    ] {
+        let digest = digest(&Content::from(&event));
+        assert_eq!(digest.to_string(), digested);
+        let previous = Hash([0x11; 32]);
+        let recorded_at = event.recorded_at.as_microsecond();
+        event.hash = chain(&previous, event.epoch, event.position, event.version, recorded_at, &digest);
+        assert_eq!(event.hash.to_string(), hash);
+        assert!(verify_link(&previous, &event));
+        assert!(!verify_link(&Hash::default(), &event));
+    }
 }
 
 #[test]
@@ -57,7 +73,7 @@ fn every_part_of_an_event_is_in_its_hash() {
     let digest = digest(&Content::from(&whole));
     let recorded_at = whole.recorded_at.as_microsecond();
     whole.hash = chain(&previous, whole.epoch, whole.position, whole.version, recorded_at, &digest);
-    let changes: [fn(&mut StoredEvent); 19] = [
+    let changes: [fn(&mut StoredEvent); 22] = [
         |event| event.position = event.position.next(),
         |event| event.epoch = EpochId(Uuid::nil()),
         |event| event.event_id = EventId(Uuid::nil()),
@@ -75,7 +91,10 @@ fn every_part_of_an_event_is_in_its_hash() {
         |event| event.metadata.correlation = Uuid::nil(),
         |event| event.metadata.causation = Uuid::nil(),
         |event| event.metadata.trace.trace_id += 1,
+        |event| event.metadata.trace.parent_id += 1,
         |event| event.metadata.trace.sampled = false,
+        |event| event.metadata.tracestate = Some("rojo=00f067aa0ba902b7".into()),
+        |event| event.metadata.tracestate = None,
         |event| event.recorded_at = event.metadata.time,
     ];
     for (number, change) in changes.iter().enumerate() {

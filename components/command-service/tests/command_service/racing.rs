@@ -66,6 +66,7 @@ async fn append_beside(log: &dyn EventStore, expected: u64, event: Event) {
             correlation: command_id.0,
             causation: command_id.0,
             trace: TraceContext::default(),
+            tracestate: None,
         },
         idempotency: None,
     };

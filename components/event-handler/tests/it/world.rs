@@ -201,6 +201,7 @@ impl World {
                 correlation: command,
                 causation: command,
                 trace: TraceContext::default(),
+                tracestate: None,
             },
             idempotency: None,
         }

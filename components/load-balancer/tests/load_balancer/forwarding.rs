@@ -11,7 +11,8 @@ async fn a_request_reaches_the_gateway_with_its_meaning_and_without_its_connecti
             "POST /commands/order/o-1/place?x=%20y HTTP/1.1\r\nHost: shop\r\nConnection: keep-alive, X-Secret\r\n\
              X-Secret: 1\r\nTE: trailers\r\nX-Diptych-Principal: root\r\nX-Forwarded-For: 10.1.2.3\r\n\
              Forwarded: for=10.1.2.3\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\
-             Content-Type: application/json\r\nContent-Length: 9\r\n\r\n{\"a\":\"b\"}",
+             tracestate: rojo=1\r\ntracestate: congo=2\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n\
+             {\"a\":\"b\"}",
         )
         .await;
     assert_eq!(answer.status, 200);
@@ -28,6 +29,8 @@ async fn a_request_reaches_the_gateway_with_its_meaning_and_without_its_connecti
             "forwarded: for=127.0.0.1;proto=http",
             "host: shop",
             "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "tracestate: congo=2",
+            "tracestate: rojo=1",
             "via: 1.1 diptych",
         ]
     );

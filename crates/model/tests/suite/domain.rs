@@ -196,6 +196,7 @@ pub(crate) fn stored(position: u64, name: &str, version: u32, payload: Value) ->
             correlation: command_id.0,
             causation: command_id.0,
             trace: TraceContext::default(),
+            tracestate: None,
         },
         recorded_at: time,
         hash: Hash::default(),

@@ -75,6 +75,7 @@ impl Corpus {
                 correlation: command_id.0,
                 causation: command_id.0,
                 trace: TraceContext::default(),
+                tracestate: None,
             },
             recorded_at: time,
             hash: Hash::default(),

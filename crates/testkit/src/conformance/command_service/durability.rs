@@ -49,7 +49,7 @@ async fn an_event_says_who_asked_for_it_and_why(subject: &Subject) -> Checked {
     subject.execute(Request::open("a")).await;
     let linked = Request::deposit("a", 1).with(|request| {
         (request.correlation, request.causation) = (Some(correlation), Some(causation));
-        request.trace.trace_id = 0;
+        (request.trace.trace_id, request.tracestate) = (0, None);
     });
     subject.execute(linked).await;
     let events = subject.events().await?;
@@ -58,6 +58,8 @@ async fn an_event_says_who_asked_for_it_and_why(subject: &Subject) -> Checked {
     };
     ensure!(plain.metadata.principal.as_str() == "tester", "{plain:?}");
     ensure!(plain.metadata.trace.trace_id == 7, "another trace: {plain:?}");
+    let states = (plain.metadata.tracestate.as_deref(), linked.metadata.tracestate.as_deref());
+    ensure!(states == (Some("rojo=1"), None), "other tracestates: {states:?}");
     let own = (plain.command_id.0, plain.command_id.0);
     ensure!((plain.metadata.correlation, plain.metadata.causation) == own, "no default: {plain:?}");
     ensure!((linked.metadata.correlation, linked.metadata.causation) == (correlation, causation), "{linked:?}");

@@ -23,6 +23,7 @@ impl Request {
             correlation: None,
             causation: None,
             trace: TraceContext { trace_id: 7, parent_id: 8, sampled: false },
+            tracestate: Some("rojo=1".into()),
         })
     }
 

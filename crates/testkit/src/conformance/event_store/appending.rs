@@ -158,10 +158,14 @@ async fn an_event_comes_back_as_it_was_appended(subject: &Subject<'_>) -> Checke
         correlation: subject.runtime.uuid(),
         causation: subject.runtime.uuid(),
         trace: TraceContext { trace_id: 7 << 100 | 1, parent_id: u64::MAX, sampled: true },
+        tracestate: Some("rojo=00f067aa0ba902b7,congo=t61rcWkgMzE".into()),
     };
     let mut sampled = subject.request("a").event("").build();
     sampled.metadata.trace.sampled = true;
-    let batch = vec![plain, rich, sampled];
+    // A state alone, beside the trace that takes no space.
+    let mut stateful = subject.request("a").event("").build();
+    stateful.metadata.tracestate = Some("rojo=1".into());
+    let batch = vec![plain, rich, sampled, stateful];
     store.store.append(batch.clone()).await.map_err(|error| error.to_string())?;
     let mut log = store.log().await?.into_iter();
     for append in &batch {

@@ -42,7 +42,7 @@ flaws! {
     WritesHalfOfALoser breaks "a_loser_writes_nothing",
     /// Each outcome has the head after the last one.
     TellsTheBatchsHead breaks "an_outcome_says_where_its_events_are",
-    /// Whether a trace is recorded is not kept.
+    /// What tracing systems said is not kept.
     DropsTraces breaks "an_event_comes_back_as_it_was_appended",
     /// A hash covers its event alone.
     HashesEachEventAlone breaks "the_hashes_form_a_chain",

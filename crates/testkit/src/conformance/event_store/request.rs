@@ -27,6 +27,7 @@ impl Request {
             correlation: command,
             causation: command,
             trace: TraceContext { trace_id: command.as_u128(), parent_id: 0, sampled: false },
+            tracestate: None,
         };
         Self {
             append: Append {

@@ -7,7 +7,7 @@ use std::sync::{
 
 use futures_util::future::{BoxFuture, FutureExt};
 use message_queue::{Acknowledged, Delivery, Error, MessageQueue, QueueLife, Subscription};
-use model::{Position, StoredEvent, TraceContext};
+use model::{Position, StoredEvent};
 use runtime::Runtime;
 use tokio::sync::Mutex;
 use uuid::Uuid;
@@ -22,7 +22,7 @@ pub enum Mistake {
     /// Gives the messages of a batch in another order.
     Reorders,
     /// Leaves out a part of the event.
-    DropsTheTrace,
+    DropsTracestates,
     /// Drops a whole batch because it begins with a message it has.
     DropsBatchesThatRepeat,
     /// Takes the position alone for the message's id.
@@ -50,7 +50,7 @@ impl Mistake {
     pub const ALL: [(Self, &'static str); 13] = [
         (Self::ForgetsWithoutReaders, "an_acknowledged_message_waits_for_a_reader_that_comes_later"),
         (Self::Reorders, "messages_come_in_the_order_in_which_they_were_published"),
-        (Self::DropsTheTrace, "an_event_comes_out_as_it_went_in"),
+        (Self::DropsTracestates, "an_event_comes_out_as_it_went_in"),
         (Self::DropsBatchesThatRepeat, "what_is_new_in_a_batch_that_repeats_messages_is_not_lost"),
         (Self::IdIsThePosition, "a_new_epochs_message_at_a_known_position_is_not_taken_for_a_repeat"),
         (Self::ReadersCompete, "each_reader_has_a_place_of_its_own"),
@@ -177,8 +177,8 @@ impl Subscription for BrokenReader {
             };
             match self.mistake {
                 Mistake::Reorders => messages.reverse(),
-                Mistake::DropsTheTrace => {
-                    messages.iter_mut().for_each(|message| message.event.metadata.trace = TraceContext::default());
+                Mistake::DropsTracestates => {
+                    messages.iter_mut().for_each(|message| message.event.metadata.tracestate = None);
                 }
                 _ => {}
             }

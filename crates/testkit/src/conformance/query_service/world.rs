@@ -171,6 +171,7 @@ pub(super) fn point(key: &str, token: Option<ConsistencyToken>) -> PointQuery {
         key: key.to_owned(),
         consistency: Consistency { token, handling: Handling::Strict, wait: Duration::ZERO },
         trace: TraceContext::default(),
+        tracestate: None,
     }
 }
 
@@ -182,6 +183,7 @@ pub(super) fn list(parameters: &[(&str, &str)], token: Option<ConsistencyToken>)
         parameters: parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
         consistency: Consistency { token, handling: Handling::Strict, wait: Duration::ZERO },
         trace: TraceContext::default(),
+        tracestate: None,
     }
 }
 

@@ -137,6 +137,7 @@ fn stored(stream: &StreamId, version: StreamVersion, event: &NewEvent) -> Stored
             correlation: Uuid::nil(),
             causation: Uuid::nil(),
             trace: TraceContext::default(),
+            tracestate: None,
         },
         recorded_at: Timestamp::UNIX_EPOCH,
         hash: Hash::default(),

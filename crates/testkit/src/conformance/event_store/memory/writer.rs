@@ -129,7 +129,7 @@ impl<'a> Writer<'a> {
         };
         let mut metadata = append.metadata.clone();
         if self.store.has(Flaw::DropsTraces) {
-            metadata.trace.sampled = false;
+            metadata.tracestate = None;
         }
         let content = Content {
             event_id: EventId::derived(append.command_id, index),
