@@ -22,7 +22,7 @@ use runtime::{Runtime, Shutdown, Task};
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{DataDirectory, Error, Settings, admin, error::chain, roles, telemetry};
+use crate::{DataDirectory, Error, Settings, admin, error::chain, roles, telemetry, watch::Watch};
 
 /// How long a drain may take before the process ends all the same.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(30);
@@ -49,7 +49,8 @@ struct Boxes {
     data: PathBuf,
     store: Arc<dyn EventStore>,
     queue: Arc<InProcessQueue>,
-    handler: Handle,
+    handler: Arc<Handle>,
+    watch: Arc<Watch>,
     instances: Vec<Instance>,
     draining: AtomicBool,
 }
@@ -78,7 +79,7 @@ impl Dev {
             roles::command_database::start(&directory, &settings.command_database, &runtime, &mut metrics, &shutdown)?;
         let rows: Arc<SqliteQueryDatabase> = roles::query_database::start(&directory, &runtime, &mut metrics)?;
         let queue = roles::message_queue::start(&settings.message_queue, &runtime, &mut metrics);
-        let handler = roles::event_handler::start(
+        let handler = Arc::new(roles::event_handler::start(
             &registry,
             log.store.clone(),
             queue.clone(),
@@ -87,7 +88,13 @@ impl Dev {
             &runtime,
             &mut metrics,
             &shutdown,
-        );
+        ));
+        let watch = Arc::new(Watch {
+            handler: handler.clone(),
+            stores: [("log", DataDirectory::log(directory.path())), ("rows", DataDirectory::rows(directory.path()))],
+            free_bytes_min: settings.storage_free_bytes_min,
+        });
+        telemetry::register_watch(watch.clone(), &mut metrics);
         let service = roles::command_service::start(
             &log,
             queue.clone(),
@@ -120,6 +127,7 @@ impl Dev {
             store: log.store,
             queue,
             handler,
+            watch,
             instances: front.instances.clone(),
             draining: AtomicBool::new(false),
         });
@@ -213,6 +221,13 @@ impl admin::Operated for Boxes {
     fn status(&self) -> BoxFuture<'_, Value> {
         Box::pin(async move {
             let status = self.handler.status();
+            let storage = self.watch.storage();
+            let alerts: Vec<Value> = self
+                .watch
+                .alerts(&status, &storage)
+                .iter()
+                .map(|alert| json!({ "alert": alert.name(), "severity": alert.severity() }))
+                .collect();
             let head = match self.store.head().await {
                 Ok(head) => json!(Position::count(head.position)),
                 Err(error) => {
@@ -244,6 +259,8 @@ impl admin::Operated for Boxes {
                 "data": self.data,
                 "head": head,
                 "mode": { "name": status.mode, "last_switch": status.last_switch },
+                "alerts": alerts,
+                "storage": storage,
                 "projections": projections,
             })
         })

@@ -9,9 +9,12 @@ mod cli;
 mod data_directory;
 mod dev;
 mod error;
+mod free_space;
+mod process;
 mod roles;
 mod settings;
 mod telemetry;
+mod watch;
 
 pub use self::{
     app::{App, Handler},

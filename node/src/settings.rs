@@ -13,6 +13,8 @@ use crate::Error;
 pub struct Settings {
     /// Directory of the embedded system's files.
     pub data: String,
+    /// Bytes that the file system of `data` should have left: with fewer, an alert is raised.
+    pub storage_free_bytes_min: u64,
     /// The operator's listener.
     pub admin: AdminSettings,
     /// The public listener and what it accepts.
@@ -141,6 +143,7 @@ defaults! {
     QueryServiceSettings { page_size_max: 500 }
     Settings {
         data: String::new(),
+        storage_free_bytes_min: 1024 * 1024 * 1024,
         admin: AdminSettings::default(),
         load_balancer: LoadBalancerSettings::default(),
         api_gateway: ApiGatewaySettings::default(),

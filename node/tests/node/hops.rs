@@ -1,25 +1,19 @@
 //! One traced command and one traced query make the twelve hops of the diagram visible, each as a span under its box's name.
-#![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "this test is the user: it has sockets and waits by the system's clock"
-)]
 
 use std::{
     collections::BTreeMap,
-    io::{Read, Write},
-    net::{SocketAddr, TcpStream},
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use node::{Dev, Settings};
 use tracing::{
     Subscriber,
     field::{Field, Visit},
     span::{Attributes, Id, Record},
 };
 use tracing_subscriber::{Layer, layer::Context, prelude::*, registry::LookupSpan};
+
+use crate::system::System;
 
 #[derive(Clone, Debug, Default)]
 struct Hop {
@@ -96,19 +90,6 @@ impl Hops {
     }
 }
 
-fn send(address: SocketAddr, method: &str, path: &str, trace_id: &str, body: &str) -> String {
-    let mut stream = TcpStream::connect(address).expect("connected");
-    let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nConnection: close\r\n\
-         traceparent: 00-{trace_id}-00f067aa0ba902b7-01\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    stream.write_all(request.as_bytes()).expect("sent");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("answered");
-    answer
-}
-
 fn expected(hops: &[(u64, &str)]) -> Vec<(u64, String)> {
     hops.iter().map(|(number, of)| (*number, (*of).to_owned())).collect()
 }
@@ -118,17 +99,11 @@ fn one_command_and_one_query_yield_the_twelve_hops_in_order() {
     let hops = Hops::default();
     tracing_subscriber::registry().with(hops.clone()).init();
     let directory = tempfile::tempdir().expect("a directory");
-    let data = directory.path().join("data").display().to_string();
-    let mut settings = Settings { data, ..Settings::default() };
-    settings.load_balancer.listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    settings.admin.listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    let registry = Arc::new(testkit::domain::registry());
-    let threads = tokio::runtime::Runtime::new().expect("threads");
-    let dev = threads.block_on(Dev::start("hops", registry, &settings)).expect("started");
-    let address = dev.api_address();
+    let system = System::start(directory.path(), testkit::domain::registry(), |_| {});
 
     let (command, query) = ("4bf92f3577b34da6a3ce929d0e0e4736", "5bf92f3577b34da6a3ce929d0e0e4736");
-    let answer = send(address, "POST", "/commands/account/a-1/open", command, "{\"owner\":\"c-7\"}");
+    let traced = |trace_id: &str| format!("traceparent: 00-{trace_id}-00f067aa0ba902b7-01\r\n");
+    let answer = system.ask("POST", "/commands/account/a-1/open", &traced(command), "{\"owner\":\"c-7\"}");
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
     assert!(answer.contains(command), "the answer names another trace: {answer}");
     for _ in 0..500 {
@@ -137,7 +112,7 @@ fn one_command_and_one_query_yield_the_twelve_hops_in_order() {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    let answer = send(address, "GET", "/queries/ledger/account/a-1", query, "");
+    let answer = system.ask("GET", "/queries/ledger/account/a-1", &traced(query), "");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 
     assert_eq!(
@@ -164,5 +139,5 @@ fn one_command_and_one_query_yield_the_twelve_hops_in_order() {
             (12, "user"),
         ])
     );
-    threads.block_on(dev.stop());
+    system.stop();
 }
