@@ -1,5 +1,8 @@
 //! The command line. Data goes to stdout, talk to stderr.
 
+mod output;
+mod status;
+
 use std::{
     io::IsTerminal,
     path::{Path, PathBuf},
@@ -7,20 +10,25 @@ use std::{
     sync::Arc,
 };
 
-use clap::{Arg, ArgMatches, Command, builder::PossibleValuesParser, value_parser};
+use clap::{Arg, ArgMatches, Command, value_parser};
 use model::Registry;
+use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
     App, DataDirectory, Dev, Error, Settings,
     error::chain,
-    settings::{Shown, Values},
+    settings::{Origin, Shown, Values},
 };
+pub use output::Output;
 
 /// Exit codes beside 0.
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const VIOLATION: u8 = 3;
+const UNREACHABLE: u8 = 4;
+/// As a shell reports a process that was ended by Ctrl-C.
+const INTERRUPTED: u8 = 130;
 
 pub(crate) fn run(app: App) -> ExitCode {
     let App { name, registry, subcommands, examples } = app;
@@ -33,6 +41,7 @@ pub(crate) fn run(app: App) -> ExitCode {
         Some(("dev", arguments)) => dev(name, &registry, &examples, arguments),
         Some(("verify", arguments)) => verify(name, &registry, arguments),
         Some(("config", arguments)) => config(name, arguments),
+        Some(("status", arguments)) => status(name, arguments),
         Some((verb, arguments)) => match subcommands.iter().find(|(command, _)| command.get_name() == verb) {
             Some((_, handler)) => handler(arguments),
             None => ExitCode::from(USAGE),
@@ -45,11 +54,6 @@ fn command(name: &'static str, subcommands: &[(Command, crate::Handler)]) -> Com
     let config = Arg::new("config").long("config").value_name("FILE").value_parser(value_parser!(PathBuf));
     let data = Arg::new("data").long("data").value_name("DIR").help("Directory of the data");
     let address = |flag: &'static str, help: &'static str| Arg::new(flag).long(flag).value_name("ADDR").help(help);
-    let output = Arg::new("output")
-        .short('o')
-        .value_parser(PossibleValuesParser::new(["table", "json", "ndjson"]))
-        .default_value("table")
-        .help("How results are printed");
     let dev = Command::new("dev")
         .about("Runs every box in this process, on embedded storage")
         .arg(data.clone())
@@ -59,26 +63,35 @@ fn command(name: &'static str, subcommands: &[(Command, crate::Handler)]) -> Com
     let verify = Command::new("verify")
         .about("Shows that log, rows and checkpoints agree; beside a running system or a stopped one")
         .arg(data.help("Directory of the data [default: that of dev]"))
-        .arg(output.clone());
+        .arg(Output::argument());
+    let status = status::command().arg(config.clone().help("Settings in TOML")).arg(Output::argument());
     let show = Command::new("show")
         .about("Prints every setting, its value and where that comes from")
         .arg(config.help("Settings in TOML"))
-        .arg(output);
+        .arg(Output::argument());
     Command::new(name)
         .version(env!("CARGO_PKG_VERSION"))
         .about("A Diptych application: commands in, read models out")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(dev)
+        .subcommand(status)
         .subcommand(verify)
         .subcommand(Command::new("config").about("Settings").subcommand_required(true).subcommand(show))
         .subcommands(subcommands.iter().map(|(command, _)| command.clone()))
 }
 
-fn fail(error: &Error) -> ExitCode {
+fn report(error: &Error) {
     eprintln!("error: {}", chain(error));
+}
+
+fn fail(error: &Error) -> ExitCode {
+    report(error);
     match error {
-        Error::Settings(_) | Error::NotLoopback { .. } | Error::Registry(_) => ExitCode::from(USAGE),
+        Error::Settings(_) | Error::NotLoopback { .. } | Error::Registry(_) | Error::Url { .. } => {
+            ExitCode::from(USAGE)
+        }
+        Error::Unreachable { .. } => ExitCode::from(UNREACHABLE),
         _ => ExitCode::from(FAILED),
     }
 }
@@ -100,7 +113,7 @@ fn settings(name: &str, arguments: &ArgMatches, flags: &[(&str, &str)]) -> Resul
 
 fn log_to_stderr() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let colour = output::is_coloured(std::io::stderr().is_terminal(), |name| std::env::var(name).ok());
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
     // A test or an application that has its own keeps it.
     let _ = subscriber.try_init();
@@ -161,11 +174,23 @@ fn verify(name: &'static str, registry: &Arc<Registry>, arguments: &ArgMatches) 
             return ExitCode::from(FAILED);
         }
     };
-    match arguments.get_one::<String>("output").map(String::as_str) {
-        Some("table") | None => println!("{report}"),
-        Some(_) => println!("{}", serde_json::to_string(&report).unwrap_or_default()),
+    let code = if report.holds() { ExitCode::SUCCESS } else { ExitCode::from(VIOLATION) };
+    output::print_last(&Output::of(arguments).one(&report), code)
+}
+
+fn status(name: &'static str, arguments: &ArgMatches) -> ExitCode {
+    match settings(name, arguments, &[]) {
+        Ok((settings, _)) => status::run(arguments, &format!("http://{}", settings.admin.listen)),
+        Err(error) => fail(&error),
     }
-    if report.holds() { ExitCode::SUCCESS } else { ExitCode::from(VIOLATION) }
+}
+
+/// One setting, as `config show` prints it.
+#[derive(Serialize)]
+struct Setting {
+    key: String,
+    value: String,
+    source: Origin,
 }
 
 fn config(name: &'static str, arguments: &ArgMatches) -> ExitCode {
@@ -176,15 +201,14 @@ fn config(name: &'static str, arguments: &ArgMatches) -> ExitCode {
         Ok((_, shown)) => shown,
         Err(error) => return fail(&error),
     };
-    if arguments.get_one::<String>("output").map(String::as_str) == Some("table") {
-        let width = shown.keys().map(String::len).max().unwrap_or_default();
-        for (key, (value, origin)) in shown {
-            println!("{key:width$}  {value}  ({})", format!("{origin:?}").to_lowercase());
-        }
-    } else {
-        for (key, (value, origin)) in shown {
-            println!("{}", serde_json::json!({ "key": key, "value": value, "source": origin }));
-        }
-    }
-    ExitCode::SUCCESS
+    let setting = |(key, (value, source))| Setting { key, value, source };
+    let settings: Vec<_> = shown.into_iter().map(setting).collect();
+    let table = || {
+        let width = settings.iter().map(|setting| setting.key.len()).max().unwrap_or_default();
+        let line = |Setting { key, value, source }: &Setting| {
+            format!("{key:width$}  {value}  ({})\n", format!("{source:?}").to_lowercase())
+        };
+        settings.iter().map(line).collect()
+    };
+    output::print_last(&Output::of(arguments).many(&settings, table), ExitCode::SUCCESS)
 }

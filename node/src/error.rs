@@ -1,6 +1,6 @@
 use std::{net::SocketAddr, path::PathBuf};
 
-/// Why the process did not start. Nothing was touched, unless the message says so.
+/// Why a verb did not do what it was asked for. Nothing was touched, unless the message says so.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -91,6 +91,28 @@ pub enum Error {
     /// The Event Handler cannot start.
     #[error("cannot start the Event Handler: {0}")]
     EventHandler(String),
+    /// No address of an admin listener.
+    #[error("{url:?} is no address of a system: write http://HOST:PORT, as `dev` prints it beside admin")]
+    Url {
+        /// What was given.
+        url: String,
+    },
+    /// Nobody answers there.
+    #[error("cannot reach {url}: start the system with `dev`, or name another with --url")]
+    Unreachable {
+        /// What was asked for.
+        url: String,
+        /// What was met.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Somebody else answers there.
+    #[error("{url} answered {code} and no status: name the admin listener of a system with --url, not the interface")]
+    NoStatus {
+        /// What was asked for.
+        url: String,
+        /// The HTTP status.
+        code: u16,
+    },
     /// The system gives no runtime.
     #[error("cannot start the process's threads")]
     Threads(#[source] std::io::Error),

@@ -18,6 +18,7 @@ mod watch;
 
 pub use self::{
     app::{App, Handler},
+    cli::Output,
     data_directory::DataDirectory,
     dev::Dev,
     error::Error,

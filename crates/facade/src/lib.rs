@@ -48,4 +48,4 @@ pub use model::{
     self, Aggregate, Change, Context, EventTypes, FoldError, Indexes, Key, KeyError, Keys, Money, MoneyError,
     Projection, Recorded, Refusal, Registry, RegistryError,
 };
-pub use node::{App, Dev, Handler, Settings};
+pub use node::{App, Dev, Handler, Output, Settings};

@@ -7,13 +7,14 @@ use std::{
 };
 
 use clap::{Arg, ArgMatches, Command, value_parser};
+use diptych::Output;
 use http::HeaderValue;
 use tokio::{runtime, signal};
 
 use super::{
     Error, caught_up,
     front_door::FrontDoor,
-    report::{Report, grouped},
+    report::{Report, Summary},
     sending::Sending,
 };
 use crate::feed::{Feed, Import, submissions};
@@ -55,6 +56,7 @@ pub fn command() -> Command {
                 .default_value("64")
                 .help("How many commands are under way at a time"),
         )
+        .arg(Output::argument())
 }
 
 /// Does what the arguments of [`command`] ask for: 0 when every line went in, was there or was refused by a rule.
@@ -78,7 +80,13 @@ fn import(arguments: &ArgMatches) -> Result<ExitCode, Error> {
     let import = submissions(Feed::open(&path)?)?;
     // One thread is plenty for a client, and leaves the others to a shop on the same machine.
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|source| Error::Start { source })?.block_on(send(door, import, concurrency, &refused))
+    runtime.map_err(|source| Error::Start { source })?.block_on(send(
+        door,
+        import,
+        concurrency,
+        &refused,
+        Output::of(arguments),
+    ))
 }
 
 /// Where and how long, for the last lines of the summary.
@@ -87,7 +95,13 @@ struct Times {
     catching_up: Option<Duration>,
 }
 
-async fn send(door: FrontDoor, import: Import, concurrency: usize, refused: &Path) -> Result<ExitCode, Error> {
+async fn send(
+    door: FrontDoor,
+    import: Import,
+    concurrency: usize,
+    refused: &Path,
+    output: Output,
+) -> Result<ExitCode, Error> {
     let sending = Arc::new(Sending::new(door, import.submissions));
     sending.with_report(|report| import.refused.iter().for_each(|line| report.refused(line)));
     let interrupts = tokio::spawn(stop_at_interrupt(sending.clone()));
@@ -101,7 +115,7 @@ async fn send(door: FrontDoor, import: Import, concurrency: usize, refused: &Pat
     let interrupted = interrupts.is_finished();
     interrupts.abort();
     // Whatever happened: what is known is said first.
-    let failures = summarise(&sending, &times, refused)?;
+    let failures = summarise(&sending, &times, refused, output)?;
     settled?;
     if interrupted {
         eprintln!("interrupted: run it again, and what is there already is passed over");
@@ -135,21 +149,24 @@ async fn stop_at_interrupt(sending: Arc<Sending>) {
     });
 }
 
-/// Prints the table and writes the refused lines; returns how many commands failed.
-fn summarise(sending: &Sending, times: &Times, refused: &Path) -> Result<usize, Error> {
+/// Prints the summary and writes the refused lines; returns how many commands failed.
+fn summarise(sending: &Sending, times: &Times, refused: &Path, output: Output) -> Result<usize, Error> {
     sending.with_report(|report: &mut Report| {
-        print!("{}", report.table(&sending.submissions));
         let seconds = times.sending.as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "for people, to a whole command a second")]
         let rate = report.answers() as f64 / seconds.max(0.001);
-        println!("sent in {seconds:.1} s, {rate:.0} commands/s");
-        match times.catching_up {
-            Some(time) => println!("read models caught up {:.1} s later", time.as_secs_f64()),
-            None => println!("read models may still be catching up"),
-        }
         let path = refused.to_owned();
-        let lines = report.write_refused(refused).map_err(|source| Error::Refused { path, source })?;
-        println!("refused lines are listed in {}: {}", refused.display(), grouped(lines));
+        let written = report.write_refused(refused);
+        let summary = Summary {
+            rows: report.rows(&sending.submissions),
+            sent_in_seconds: seconds,
+            commands_per_second: rate,
+            caught_up_after_seconds: times.catching_up.map(|time| time.as_secs_f64()),
+            refused_lines: written.as_ref().copied().unwrap_or_default(),
+            refused_lines_in: path.clone(),
+        };
+        print!("{}", output.one(&summary));
+        written.map_err(|source| Error::Refused { path, source })?;
         report.failure_details().for_each(|detail| eprintln!("{detail}"));
         Ok(report.failures())
     })

@@ -1,10 +1,12 @@
 use std::{
     collections::BTreeMap,
-    fmt::Write as _,
+    fmt,
     fs::File,
     io::{self, BufWriter, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
+
+use serde::Serialize;
 
 use super::answer::Outcome;
 use crate::feed::{Refused, Submission};
@@ -65,38 +67,37 @@ impl Report {
         self.outcomes.values().map(|count| count.invoices).sum()
     }
 
-    /// The table; `submissions` are all of the feed, answered or not.
-    pub(super) fn table(&self, submissions: &[Submission]) -> String {
+    /// What became of how much; `submissions` are all of the feed, answered or not.
+    pub(super) fn rows(&self, submissions: &[Submission]) -> Vec<Row> {
         let all = Count {
             invoices: submissions.len() as u64,
             lines: submissions.iter().map(|submission| submission.feed_lines.len() as u64).sum(),
         };
         let mut rest = all;
-        let mut table = String::new();
-        row(&mut table, "", "invoices", "lines");
+        let mut rows = Vec::new();
         for outcome in [Outcome::Accepted, Outcome::AlreadyThere] {
             let name = if outcome == Outcome::Accepted { "accepted" } else { "already there" };
             let count = self.outcomes.get(&outcome).copied().unwrap_or_default();
-            counted(&mut table, name, count);
+            rows.push(Row::of(name, count));
         }
         let mut refused_lines = 0;
         for (reason, lines) in &self.refused_lines {
-            row(&mut table, &format!("refused: {reason}"), "", &grouped(*lines));
+            rows.push(Row { outcome: format!("refused: {reason}"), invoices: None, lines: *lines });
             refused_lines += lines;
         }
         for (outcome, count) in &self.outcomes {
             (rest.invoices, rest.lines) = (rest.invoices - count.invoices, rest.lines - count.lines);
             match outcome {
                 Outcome::Accepted | Outcome::AlreadyThere => {}
-                Outcome::Refused(code) => counted(&mut table, &format!("refused: {code}"), *count),
-                Outcome::Failed(code) => counted(&mut table, &format!("failed: {code}"), *count),
+                Outcome::Refused(code) => rows.push(Row::of(&format!("refused: {code}"), *count)),
+                Outcome::Failed(code) => rows.push(Row::of(&format!("failed: {code}"), *count)),
             }
         }
         if rest.invoices > 0 {
-            counted(&mut table, "not answered", rest);
+            rows.push(Row::of("not answered", rest));
         }
-        counted(&mut table, "in the feed", Count { lines: all.lines + refused_lines, ..all });
-        table
+        rows.push(Row::of("in the feed", Count { lines: all.lines + refused_lines, ..all }));
+        rows
     }
 
     /// Writes the refused lines as CSV, in the order of the feed.
@@ -112,17 +113,54 @@ impl Report {
     }
 }
 
-fn counted(table: &mut String, name: &str, count: Count) {
-    row(table, name, &grouped(count.invoices), &grouped(count.lines));
+/// What became of a part of the feed.
+#[derive(Debug, Serialize)]
+pub(super) struct Row {
+    outcome: String,
+    /// `None` for lines that belong to invoices counted elsewhere.
+    invoices: Option<u64>,
+    lines: u64,
 }
 
-fn row(table: &mut String, name: &str, invoices: &str, lines: &str) {
-    // Writing to a text cannot fail.
-    let _ = writeln!(table, "{name:<42} {invoices:>10} {lines:>10}");
+impl Row {
+    fn of(outcome: &str, count: Count) -> Self {
+        Self { outcome: outcome.to_owned(), invoices: Some(count.invoices), lines: count.lines }
+    }
+}
+
+/// All that an import says at its end.
+#[derive(Debug, Serialize)]
+pub(super) struct Summary {
+    pub(super) rows: Vec<Row>,
+    pub(super) sent_in_seconds: f64,
+    pub(super) commands_per_second: f64,
+    /// `None` where it was not waited for.
+    pub(super) caught_up_after_seconds: Option<f64>,
+    pub(super) refused_lines: u64,
+    pub(super) refused_lines_in: PathBuf,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut row = |outcome: &str, invoices: &str, lines: &str| {
+            writeln!(formatter, "{outcome:<42} {invoices:>10} {lines:>10}")
+        };
+        row("", "invoices", "lines")?;
+        for Row { outcome, invoices, lines } in &self.rows {
+            row(outcome, &invoices.map(grouped).unwrap_or_default(), &grouped(*lines))?;
+        }
+        writeln!(formatter, "sent in {:.1} s, {:.0} commands/s", self.sent_in_seconds, self.commands_per_second)?;
+        match self.caught_up_after_seconds {
+            Some(seconds) => writeln!(formatter, "read models caught up {seconds:.1} s later")?,
+            None => writeln!(formatter, "read models may still be catching up")?,
+        }
+        let (path, lines) = (self.refused_lines_in.display(), grouped(self.refused_lines));
+        writeln!(formatter, "refused lines are listed in {path}: {lines}")
+    }
 }
 
 /// `1234567` as `1,234,567`.
-pub(super) fn grouped(number: u64) -> String {
+fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {

@@ -8,6 +8,7 @@
 
 mod bad_start;
 mod client;
+mod command_line;
 mod feed_over_http;
 mod kill;
 mod outage;
