@@ -132,8 +132,10 @@ fn dev(name: &'static str, registry: &Arc<Registry>, examples: &[&'static str], 
     };
     let ended = threads.block_on(async {
         let dev = Dev::start(name, registry.clone(), &settings).await?;
-        println!("{}", welcome(name, &dev, examples));
-        dev.run_until_signal().await;
+        let welcome = welcome(name, &dev, examples);
+        let running = dev.run_until_signal();
+        println!("{welcome}");
+        running.await;
         Ok(())
     });
     match ended {

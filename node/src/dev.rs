@@ -178,21 +178,26 @@ impl Dev {
     }
 
     /// Runs until SIGTERM or SIGINT, then drains. A second signal ends the process at once.
-    pub async fn run_until_signal(self) {
-        let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-        else {
-            tracing::error!("the system gives no signals: the process can only be killed, which loses nothing");
-            return std::future::pending().await;
-        };
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tracing::info!("draining; a second signal ends the process at once");
-        tokio::select! {
-            () = self.stop() => {}
-            _ = terminate.recv() => std::process::exit(130),
-            _ = interrupt.recv() => std::process::exit(130),
+    ///
+    /// Signals are listened for from the call on, not only from the first poll: whoever tells others that the system is
+    /// there calls this first, so that it drains however soon they stop it.
+    pub fn run_until_signal(self) -> impl Future<Output = ()> {
+        let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+        async move {
+            let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
+                tracing::error!("the system gives no signals: the process can only be killed, which loses nothing");
+                return std::future::pending().await;
+            };
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            tracing::info!("draining; a second signal ends the process at once");
+            tokio::select! {
+                () = self.stop() => {}
+                _ = terminate.recv() => std::process::exit(130),
+                _ = interrupt.recv() => std::process::exit(130),
+            }
         }
     }
 

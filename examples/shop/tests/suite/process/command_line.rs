@@ -208,3 +208,14 @@ fn talk_has_colours_on_a_terminal_or_when_they_are_asked_for_and_never_against_a
         assert_eq!(said.contains('\u{1b}'), coloured, "{variables:?}: {said:?}");
     }
 }
+
+#[test]
+fn an_interrupt_lets_a_system_drain_and_end_well() {
+    let _alone = super::alone();
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut command = shop();
+    command.args(["dev", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data"]).arg(directory.path());
+    let mut dev = Running::start(&mut command);
+    while !dev.line().starts_with("Stop") {}
+    assert_eq!(dev.interrupt(), Some(0));
+}
