@@ -48,3 +48,52 @@ pub(crate) fn write_stale(headers: &mut HeaderMap, behind: u64, age: Duration) {
         _ => insert::<64>(headers, CONSISTENCY.clone(), format_args!("stale;behind={behind};age={age:.1}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use model::{EpochId, Position};
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn in_header(value: &[u8]) -> Option<ConsistencyToken> {
+        let value = HeaderValue::from_bytes(value).ok()?;
+        token(&HeaderMap::from_iter([(CONSISTENCY_TOKEN.clone(), value)]), None).ok()?
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_token_comes_back_as_it_was_given_out(epoch: u128, position in 1_u64..) {
+            let position = Position::new(position).expect("not zero");
+            let given = ConsistencyToken { epoch: EpochId(Uuid::from_u128(epoch)), position };
+            let text = given.to_string();
+            prop_assert_eq!(in_header(text.as_bytes()), Some(given));
+            prop_assert_eq!(token(&HeaderMap::new(), Some(&text)).ok().flatten(), Some(given));
+        }
+
+        #[test]
+        fn a_token_that_is_taken_prints_back_to_itself(
+            text in prop_oneof!["v1\\.[A-Za-z0-9_-]{30,34}", "v1\\.[A-Za-z0-9_=+/-]{0,40}", "\\PC{0,40}"],
+        ) {
+            if let Ok(Some(token)) = token(&HeaderMap::new(), Some(&text)) {
+                prop_assert_eq!(token.to_string(), text);
+            }
+        }
+
+        #[test]
+        fn a_header_that_is_taken_prints_back_to_itself_but_for_the_blanks_around_it(
+            value in prop_oneof![
+                "[ \t]{0,2}v1\\.[A-Za-z0-9_-]{32}[ \t]{0,2}".prop_map(String::into_bytes),
+                prop::collection::vec(any::<u8>(), 0..40),
+            ],
+        ) {
+            if let Some(token) = in_header(&value) {
+                prop_assert_eq!(token.to_string().into_bytes(), value.trim_ascii());
+            }
+        }
+    }
+}

@@ -30,8 +30,9 @@ pub(crate) fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     } else {
         text.to_owned()
     };
-    if key.is_empty() || key.len() > KEY_BYTES_MAX {
-        return refuse("Idempotency-Key must have 1 to 255 characters of ASCII");
+    // A tab may stand in a header, but in no string of a structured field.
+    if key.is_empty() || key.len() > KEY_BYTES_MAX || key.contains('\t') {
+        return refuse("Idempotency-Key must have 1 to 255 printable characters of ASCII");
     }
     Ok(Some(key))
 }
@@ -55,4 +56,67 @@ fn digest_of(parts: &[&[u8]]) -> Hash {
         context.update(part);
     }
     Hash::from_slice(context.finish().as_ref()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(value: &[u8]) -> Option<Option<String>> {
+        let value = HeaderValue::from_bytes(value).ok()?;
+        key(&HeaderMap::from_iter([(IDEMPOTENCY_KEY.clone(), value)])).ok()
+    }
+
+    /// As a structured-field string (RFC 9651).
+    fn printed(key: &str) -> String {
+        format!("\"{}\"", key.replace('\\', "\\\\").replace('"', "\\\""))
+    }
+
+    #[test]
+    fn a_key_is_a_string_or_the_same_without_quotes() {
+        for (value, key) in [
+            ("\"k-1\"", Some("k-1")),
+            ("k-1", Some("k-1")),
+            (" \"a \\\"b\\\\\" ", Some("a \"b\\")),
+            ("\"k-1\";a=1", Some("k-1")),
+            ("a b", Some("a b")),
+            ("\"k-1", None),
+            ("\"k\\1\"", None),
+            ("\"\"", None),
+            ("", None),
+            ("a\tb", None),
+            ("\u{e9}", None),
+        ] {
+            assert_eq!(read(value.as_bytes()).flatten().as_deref(), key, "{value:?}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_key_that_is_taken_prints_back_to_itself(
+            value in prop_oneof!["\"([ -~]|\\\\[\"\\\\]){0,20}\"(;[a-z]=[0-9])?".prop_map(String::into_bytes), prop::collection::vec(any::<u8>(), 0..300)],
+        ) {
+            if let Some(Some(key)) = read(&value) {
+                prop_assert!((1..=KEY_BYTES_MAX).contains(&key.len()), "{} bytes", key.len());
+                prop_assert_eq!(read(printed(&key).as_bytes()), Some(Some(key)));
+            }
+        }
+
+        #[test]
+        fn every_key_of_printable_characters_can_be_sent(key in "[ -~]{1,255}") {
+            prop_assert_eq!(read(printed(&key).as_bytes()), Some(Some(key)));
+        }
+
+        #[test]
+        fn a_key_is_taken_up_to_255_characters(length in 250..260_usize) {
+            let bare = "k".repeat(length);
+            prop_assert_eq!(read(bare.as_bytes()).is_some(), length <= 255);
+            prop_assert_eq!(read(printed(&bare).as_bytes()).is_some(), length <= 255);
+        }
+    }
 }

@@ -99,6 +99,9 @@ pub(crate) fn only(headers: &HeaderMap, name: impl header::AsHeaderName) -> Resu
 
 #[cfg(test)]
 mod tests {
+    use model::TraceContext;
+    use proptest::prelude::*;
+
     use super::parse_traceparent;
 
     #[test]
@@ -125,5 +128,33 @@ mod tests {
         let trace = parse_traceparent(format!("00-{ID}-03").as_bytes()).expect("a valid one");
         assert_eq!((trace.parent_id, trace.sampled), (0xb7ad_6b71_6920_3331, true));
         assert_eq!(trace.trace_id, 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c);
+    }
+
+    fn printed(trace: TraceContext) -> String {
+        format!("00-{:032x}-{:016x}-{:02x}", trace.trace_id, trace.parent_id, u8::from(trace.sampled))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_traceparent_prints_back_to_itself(trace_id in 1_u128.., parent_id in 1_u64.., sampled: bool) {
+            let trace = TraceContext { trace_id, parent_id, sampled };
+            prop_assert_eq!(parse_traceparent(printed(trace).as_bytes()), Some(trace));
+        }
+
+        #[test]
+        fn a_traceparent_that_is_taken_means_what_it_prints(
+            text in prop_oneof![
+                "[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[a-z]{0,3})?".prop_map(String::into_bytes),
+                prop::collection::vec(any::<u8>(), 0..80),
+            ],
+        ) {
+            if let Some(trace) = parse_traceparent(&text) {
+                prop_assert_eq!(parse_traceparent(printed(trace).as_bytes()), Some(trace));
+                let printed = printed(trace);
+                prop_assert_eq!(&printed.as_bytes()[3..52], &text[3..52]);
+            }
+        }
     }
 }

@@ -59,6 +59,9 @@ pub(crate) fn has_seen(headers: &HeaderMap, tag: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -87,6 +90,55 @@ mod tests {
                 }
             }
             assert_eq!(of(&headers).ok(), demanded, "{if_match:?} {if_none_match:?}");
+        }
+    }
+
+    /// The headers that demand this; `None` where there are no such headers, or many.
+    fn printed(precondition: Precondition) -> Option<HeaderMap> {
+        let (name, value) = match precondition {
+            Precondition::None => return Some(HeaderMap::new()),
+            Precondition::Exists => (header::IF_MATCH, "*".to_owned()),
+            Precondition::Absent => (header::IF_NONE_MATCH, "*".to_owned()),
+            Precondition::Version(version) => (header::IF_MATCH, format!("\"{version}\"")),
+            Precondition::Never => return None,
+        };
+        Some(HeaderMap::from_iter([(name, HeaderValue::try_from(value).ok()?)]))
+    }
+
+    fn values() -> impl Strategy<Value = Vec<HeaderValue>> {
+        let tags = "((W/)?\"[0-9a-z]{0,3}\"|\"[0-9]{1,21}\"|\\*|[,\\\\\" ]){0,4}".prop_map(String::into_bytes);
+        let value = prop_oneof![4 => tags, 1 => prop::collection::vec(any::<u8>(), 0..20)];
+        let value = value.prop_filter_map("no header value", |bytes| HeaderValue::from_bytes(&bytes).ok());
+        prop::collection::vec(value, 0..3)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_is_demanded_prints_back_to_headers_that_demand_it(if_match in values(), if_none_match in values()) {
+            let if_match = if_match.into_iter().map(|value| (header::IF_MATCH, value));
+            let if_none_match = if_none_match.into_iter().map(|value| (header::IF_NONE_MATCH, value));
+            let headers: HeaderMap = if_match.chain(if_none_match).collect();
+            if let Ok(demanded) = of(&headers)
+                && let Some(printed) = printed(demanded)
+            {
+                prop_assert_eq!(of(&printed).ok(), Some(demanded));
+            }
+        }
+
+        #[test]
+        fn every_version_can_be_demanded(number in 1_u64..) {
+            let demanded = StreamVersion::new(number).map(Precondition::Version);
+            prop_assert_eq!(demanded.and_then(printed).and_then(|headers| of(&headers).ok()), demanded);
+        }
+
+        #[test]
+        fn a_tag_that_was_seen_is_seen_in_whatever_list_it_stands(before in values(), after in values()) {
+            let tag = HeaderValue::from_static("W/\"g3-4711\"");
+            let values = before.into_iter().chain([tag]).chain(after);
+            let headers: HeaderMap = values.map(|value| (header::IF_NONE_MATCH, value)).collect();
+            prop_assert!(has_seen(&headers, "W/\"g3-4711\""));
         }
     }
 }

@@ -75,6 +75,8 @@ fn seconds(word: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -96,6 +98,32 @@ mod tests {
             }
             let preferences = Preferences::of(&headers, Duration::from_secs(30));
             assert_eq!(preferences, Preferences { wait, handling }, "{lines:?}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn whatever_is_preferred_is_applied_within_the_limit_and_said_in_words_that_mean_the_same(
+            lines in prop::collection::vec(
+                prop_oneof![
+                    "((wait|handling|respond-async|foo)(=\"?[a-z0-9]{0,4}\"?)?[,; ]{1,2}){0,4}",
+                    "(handling=(strict|lenient)|wait=[0-9]{1,25}|, ){0,5}",
+                ].prop_map(String::into_bytes).boxed().prop_union(prop::collection::vec(any::<u8>(), 0..30).boxed()),
+                0..3,
+            ),
+        ) {
+            let limit = Duration::from_secs(30);
+            let values = lines.iter().filter_map(|line| HeaderValue::from_bytes(line).ok());
+            let headers: HeaderMap = values.map(|value| (PREFER.clone(), value)).collect();
+            let preferences = Preferences::of(&headers, limit);
+            prop_assert!(preferences.wait.is_none_or(|wait| wait <= limit), "{:?}", preferences);
+            let mut answer = HeaderMap::new();
+            preferences.write_applied(&mut answer);
+            let applied = answer.remove(&PREFERENCE_APPLIED).map(|value| (PREFER.clone(), value));
+            prop_assert_eq!(applied.is_some(), preferences != Preferences::default());
+            prop_assert_eq!(Preferences::of(&applied.into_iter().collect(), limit), preferences);
         }
     }
 }

@@ -92,6 +92,9 @@ pub(crate) fn check_encoding(encoded: &str) -> Result<(), Problem> {
 
 #[cfg(test)]
 mod tests {
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+    use proptest::prelude::*;
+
     use super::{Route, decode};
 
     #[test]
@@ -125,6 +128,42 @@ mod tests {
         assert_eq!(decode("BANK%20CHARGES").ok().as_deref(), Some("BANK CHARGES"));
         for wrong in ["%", "%2", "a%zzb", "%ff", "50%"] {
             assert!(decode(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    /// The path that a route stands for.
+    fn path(route: Route<'_>) -> Option<String> {
+        match route {
+            Route::Command { aggregate, id, command } => Some(format!("/commands/{aggregate}/{id}/{command}")),
+            Route::Point { read_model, key } => Some(format!("/queries/{read_model}/{key}")),
+            Route::List { read_model } => Some(format!("/queries/{read_model}")),
+            Route::ErrorPage { code } => Some(format!("/errors/{code}")),
+            Route::Nothing => None,
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_route_prints_back_to_its_path(sent in "(/commands|/queries|/errors)?(/{1,2}[a-z%.]{0,3}){0,5}|\\PC{0,20}") {
+            if let Some(printed) = path(Route::of(&sent)) {
+                prop_assert_eq!(printed, sent);
+            }
+        }
+
+        #[test]
+        fn any_text_can_be_a_segment(text: String) {
+            let encoded = utf8_percent_encode(&text, NON_ALPHANUMERIC).to_string();
+            prop_assert_eq!(decode(&encoded).ok().map(String::from), Some(text));
+        }
+
+        #[test]
+        fn what_decodes_is_what_its_encoding_decodes_to(sent in "(%[0-9a-fA-F]{0,2}|[a-c+]|\\PC){0,8}") {
+            if let Ok(text) = decode(&sent) {
+                let again = utf8_percent_encode(&text, NON_ALPHANUMERIC).to_string();
+                prop_assert_eq!(decode(&again).ok(), Some(text));
+            }
         }
     }
 }

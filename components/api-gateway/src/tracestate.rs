@@ -66,6 +66,7 @@ fn is_value(value: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -142,5 +143,55 @@ mod tests {
         let (half, rest) = (format!("a={}", of_length("v", 250)), format!("b={}", of_length("v", 256)));
         assert_eq!(read(&[&half, &rest]).map(|list| list.len()), Some(511));
         assert_eq!(read(&[&half, &rest, "c=1"]), None, "515 bytes");
+    }
+
+    fn members() -> impl Strategy<Value = String> {
+        let keys = "[a-z][a-z0-9_*/-]{0,20}|[a-z0-9][a-z0-9_*/-]{0,20}@[a-z][a-z0-9_*/-]{0,13}";
+        let values = "[ -+.-<>-~--]{0,20}[!-+.-<>-~--]";
+        (keys, values).prop_map(|(key, value)| format!("{key}={value}"))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_list_comes_out_as_it_went_in_however_it_is_cut_into_lines(
+            members in prop::collection::vec(members(), 1..12), ends: [bool; 12],
+        ) {
+            let mut lines = vec![String::new()];
+            for (member, ends) in members.iter().zip(ends) {
+                let line = lines.last_mut().expect("there is one");
+                line.push_str(member);
+                line.push_str(", ");
+                if ends {
+                    lines.push(String::new());
+                }
+            }
+            let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+            let whole = members.join(",");
+            let expected = (whole.len() <= 512).then_some(whole);
+            prop_assert_eq!(read(&lines), expected);
+        }
+
+        #[test]
+        fn a_list_that_is_taken_prints_back_to_itself_and_is_small(
+            values in prop::collection::vec(
+                prop_oneof![
+                    "([a-z@=, \t]|[a-z]=[!-~]){0,40}".prop_map(String::into_bytes),
+                    "([a-z]{1,3}=[!-+.-<>-~]{1,8},[ \t]?){0,25}".prop_map(String::into_bytes),
+                    "([a-z]=[!-+.-<>-~]{60,120},){0,6}".prop_map(String::into_bytes),
+                    prop::collection::vec(any::<u8>(), 0..100),
+                ],
+                0..4,
+            ),
+        ) {
+            let values = values.iter().filter_map(|value| HeaderValue::from_bytes(value).ok());
+            let headers: HeaderMap = values.map(|value| (TRACESTATE.clone(), value)).collect();
+            if let Some(list) = tracestate(&headers) {
+                prop_assert!(list.len() <= 512 && list.split(',').count() <= 32, "{list}");
+                prop_assert!(!list.contains(",,") && !list.contains(", "), "{list}");
+                prop_assert_eq!(read(&[&list]), Some(list.to_string()));
+            }
+        }
     }
 }

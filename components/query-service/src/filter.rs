@@ -82,6 +82,9 @@ fn next_value(list: &str) -> Result<(String, Option<&str>), String> {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn text(text: &str) -> IndexValue {
@@ -139,6 +142,104 @@ mod tests {
         ] {
             let refused = parse(filter, kind);
             assert!(refused.as_ref().is_err_and(|why| !why.is_empty()), "{filter}: {refused:?}");
+        }
+    }
+
+    fn kinds() -> impl Strategy<Value = IndexKind> {
+        prop_oneof![
+            Just(IndexKind::Text),
+            Just(IndexKind::Integer),
+            (0..=6_u32).prop_map(|scale| IndexKind::Money { scale }),
+            Just(IndexKind::Time),
+            Just(IndexKind::Boolean),
+        ]
+    }
+
+    fn values(kind: IndexKind) -> BoxedStrategy<IndexValue> {
+        match kind {
+            IndexKind::Text => any::<String>().prop_map(IndexValue::Text).boxed(),
+            IndexKind::Integer => any::<i64>().prop_map(IndexValue::Integer).boxed(),
+            // As much as the amounts of 28 digits that are compared have at least.
+            IndexKind::Money { .. } => any::<i64>().prop_map(IndexValue::Integer).boxed(),
+            IndexKind::Time => {
+                (-62_000_000_000_000_000_i64..253_000_000_000_000_000).prop_map(IndexValue::Integer).boxed()
+            }
+            IndexKind::Boolean => (0..=1_i64).prop_map(IndexValue::Integer).boxed(),
+        }
+    }
+
+    fn comparisons() -> impl Strategy<Value = (IndexKind, Comparison)> {
+        kinds().prop_flat_map(|kind| {
+            let one = || values(kind);
+            let comparison = prop_oneof![
+                one().prop_map(Comparison::Eq),
+                one().prop_map(Comparison::Neq),
+                one().prop_map(Comparison::Gt),
+                one().prop_map(Comparison::Gte),
+                one().prop_map(Comparison::Lt),
+                one().prop_map(Comparison::Lte),
+                prop::collection::vec(one(), 1..5).prop_map(Comparison::In),
+                Just(Comparison::IsNull),
+            ];
+            (Just(kind), comparison)
+        })
+    }
+
+    /// A value as a client writes it.
+    fn printed_value(value: &IndexValue, kind: IndexKind) -> String {
+        match (value, kind) {
+            (IndexValue::Text(text), _) => text.clone(),
+            (IndexValue::Integer(number), IndexKind::Money { scale }) if scale > 0 => {
+                let (sign, digits) = (if *number < 0 { "-" } else { "" }, number.unsigned_abs());
+                let unit = 10_u64.pow(scale);
+                format!("{sign}{}.{:0width$}", digits / unit, digits % unit, width = scale as usize)
+            }
+            (IndexValue::Integer(number), IndexKind::Time) => {
+                Timestamp::from_microsecond(*number).expect("within range").to_string()
+            }
+            (IndexValue::Integer(number), IndexKind::Boolean) => (*number == 1).to_string(),
+            (IndexValue::Integer(number), _) => number.to_string(),
+            (IndexValue::Null, _) => panic!("no value is NULL"),
+        }
+    }
+
+    fn printed(comparison: &Comparison, kind: IndexKind) -> String {
+        use Comparison::{Eq, Gt, Gte, In, IsNull, Lt, Lte, Neq};
+        let quoted = |value| format!("\"{}\"", printed_value(value, kind).replace('\\', "\\\\").replace('"', "\\\""));
+        let (operator, value) = match comparison {
+            Eq(value) => ("eq", value),
+            Neq(value) => ("neq", value),
+            Gt(value) => ("gt", value),
+            Gte(value) => ("gte", value),
+            Lt(value) => ("lt", value),
+            Lte(value) => ("lte", value),
+            In(values) => return format!("in.({})", values.iter().map(quoted).collect::<Vec<_>>().join(",")),
+            IsNull => return "is.null".to_owned(),
+        };
+        format!("{operator}.{}", printed_value(value, kind))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn every_comparison_can_be_written((kind, comparison) in comparisons()) {
+            prop_assert_eq!(parse(&printed(&comparison, kind), kind), Ok(comparison));
+        }
+
+        #[test]
+        fn what_is_taken_prints_back_to_the_same_and_the_rest_is_told_why(
+            text in prop_oneof![
+                "(eq|neq|gt|gte|lt|lte|is|in)\\.(null|true|-?[0-9]{1,20}(\\.[0-9]{0,30})?|[0-9T:Z.-]{0,20}|\\PC{0,8})",
+                "in\\.\\(?([a-z0-9,()\"\\\\]){0,12}\\)?",
+                ".{0,20}",
+            ],
+            kind in kinds(),
+        ) {
+            match parse(&text, kind) {
+                Ok(comparison) => prop_assert_eq!(parse(&printed(&comparison, kind), kind), Ok(comparison)),
+                Err(why) => prop_assert!(!why.is_empty()),
+            }
         }
     }
 }

@@ -145,6 +145,7 @@ mod tests {
     use std::sync::Arc;
 
     use model::{Hash, Index, IndexKind, IndexValue, Tenant, TraceContext};
+    use proptest::prelude::*;
     use query_database::{Comparison, Generation, PageStart};
 
     use super::*;
@@ -274,6 +275,74 @@ mod tests {
         }
         for foreign in ["", "p1.", "p1.!", "p2.AAAA", &token[..token.len() - 4]] {
             assert_eq!(sealer().open(&asked, Generation(1), foreign), Err(TokenFault::Foreign), "{foreign}");
+        }
+    }
+
+    fn parameters() -> impl Strategy<Value = Vec<(String, String)>> {
+        let names = prop_oneof![8 => "status|total|order_by|page_size|page_token", 1 => ".{0,8}"];
+        let values = prop_oneof![
+            "(eq|gt|in|is)\\.(null|[0-9.]{0,6}|\\([a-z,]{0,6}\\))",
+            "((status|total)( asc| desc| up)?,?){0,3}",
+            "[0-9]{0,22}",
+            "p1\\.[A-Za-z0-9_-]{0,80}",
+            ".{0,12}",
+        ];
+        prop::collection::vec((names, values), 0..6)
+    }
+
+    fn starts() -> impl Strategy<Value = PageStart> {
+        let values = prop_oneof![
+            Just(IndexValue::Null),
+            any::<i64>().prop_map(IndexValue::Integer),
+            any::<String>().prop_map(IndexValue::Text),
+        ];
+        (prop::collection::vec(values, 0..3), any::<String>()).prop_map(|(values, key)| PageStart { values, key })
+    }
+
+    fn owned(parameters: &[(String, String)]) -> Vec<(&str, &str)> {
+        parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn whatever_is_asked_is_a_list_or_refused_as_the_clients_mistake(parameters in parameters()) {
+            match parsed(&owned(&parameters)) {
+                Ok(list) => prop_assert!((1..=500).contains(&list.rows_max) && list.filters.len() <= FILTERS_MAX),
+                Err(outcome) => prop_assert!(
+                    matches!(
+                        outcome,
+                        QueryOutcome::UnknownParameter { .. }
+                            | QueryOutcome::InvalidFilter { .. }
+                            | QueryOutcome::InvalidPageToken { .. }
+                    ),
+                    "{:?}",
+                    outcome
+                ),
+            }
+        }
+
+        #[test]
+        fn every_order_can_be_written(fields in Just(vec![0, 1]).prop_shuffle(), count in 1..=2_usize, words in (0..3_usize, 0..3_usize)) {
+            let (mut order, mut terms) = (Vec::new(), Vec::new());
+            for (index, word) in fields.into_iter().take(count).zip([words.0, words.1]) {
+                order.push((index, [Direction::Asc, Direction::Asc, Direction::Desc][word]));
+                terms.push(["status", "total"][index].to_owned() + ["", " asc", " desc"][word]);
+            }
+            prop_assert_eq!(parsed(&[("order_by", &terms.join(","))]).map(|list| list.order), Ok(order));
+        }
+
+        #[test]
+        fn where_a_page_ended_comes_back_from_its_token(start in starts(), parameters in parameters(), generation: u64) {
+            let query = query(&owned(&parameters));
+            let token = sealer().seal(&query, Generation(generation), &start).expect("JSON");
+            prop_assert_eq!(sealer().open(&query, Generation(generation), &token), Ok(start));
+        }
+
+        #[test]
+        fn no_text_is_taken_for_a_page_token(text in "(p1\\.)?([A-Za-z0-9_-]{0,200}|\\PC{0,40})") {
+            prop_assert_eq!(sealer().open(&query(&[]), Generation(1), &text), Err(TokenFault::Foreign));
         }
     }
 }

@@ -3,5 +3,6 @@
 mod commands;
 mod edge;
 mod fixture;
+mod odd_requests;
 mod queries;
 mod tracing_hops;

@@ -11,6 +11,7 @@ mod client;
 mod command_line;
 mod feed_over_http;
 mod kill;
+mod odd_requests;
 mod outage;
 mod system;
 mod tampering;
