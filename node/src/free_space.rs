@@ -1,4 +1,4 @@
-//! How much space a file system has left: the one call to the system that the standard library does not have (ADR 7).
+//! How much space a file system has left: the one call to the system that the standard library does not have (ADR 8).
 #![allow(unsafe_code, reason = "statvfs is a C function: it takes a pointer and fills what that points to")]
 
 use std::{ffi::CString, io, mem::MaybeUninit, os::unix::ffi::OsStrExt, path::Path};

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use model::{Hash, Position, Recorded, Registry, StoredEvent};
+use model::{EpochId, Hash, Position, Recorded, Registry, StoredEvent};
 
 /// Which of the two feeds brought an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +43,11 @@ impl Entry {
         let (position, hash, bytes) = (stored.position, stored.hash, stored.payload.len() + OVERHEAD_BYTES);
         let content = Arc::new(Content { stored, decoded: OnceLock::new() });
         Some(Self { position, previous, hash, source, bytes, content })
+    }
+
+    /// The life of the log that it says it was written in.
+    pub(crate) fn epoch(&self) -> EpochId {
+        self.content.stored.epoch
     }
 
     /// The event, or why this binary cannot read it. Nobody may skip it.

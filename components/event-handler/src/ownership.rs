@@ -121,8 +121,7 @@ impl ApplyLoop {
     /// Whether the lineage that the checkpoint was found in gives the last of these its epoch. All before it are what it
     /// follows on.
     pub(crate) fn knows_the_epoch_of(&self, entries: &[Entry]) -> bool {
-        let last = entries.iter().rev().find_map(|entry| entry.event.as_ref().ok());
-        last.is_none_or(|last| self.board().lineage().epoch_of(last.position) == Some(last.epoch))
+        entries.last().is_none_or(|last| self.board().lineage().epoch_of(last.position) == Some(last.epoch()))
     }
 
     /// Whether the log has the checkpoint. Marks it otherwise, and that of the generation that answers likewise.

@@ -51,6 +51,9 @@ impl Subscriber for Hops {
 #[tokio::test]
 async fn the_gateway_is_hop_2_of_commands_and_hops_2_and_10_of_queries() {
     let hops = Hops::default();
+    // Where there is only one, the first thread to pass a span asks its own subscriber whether anybody wants it, for all
+    // threads and for ever: another test's thread, which has none, would silence the span.
+    let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
     let _guard = tracing::subscriber::set_default(hops.clone());
     let fixture = Fixture::new();
     fixture.command_answers(accepted(true, false)).query_answers(answered(row("{}"), Freshness::Fresh));
