@@ -95,3 +95,48 @@ impl WorkerQueue for Thread {
         let _ = self.0.send(job);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicU32, Ordering},
+        },
+        thread,
+        time::Duration,
+    };
+
+    use crate::Runtime;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn timers_and_tasks_go_on_while_a_task_blocks_with_a_stand_in() {
+        let runtime = Runtime::tokio();
+        let ticks = Arc::new(AtomicU32::new(0));
+        let (ticking, clock) = (ticks.clone(), runtime.clone());
+        runtime.spawn("ticker", async move {
+            loop {
+                clock.sleep(Duration::from_millis(2)).await;
+                ticking.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        for _ in 0..20 {
+            let (ticks, asks) = (ticks.clone(), runtime.clone());
+            let blocked = runtime.spawn("blocker", async move {
+                // Woken by a timer it runs on the thread that waited for timers and sockets, and no other one looks after them.
+                asks.sleep(Duration::from_millis(5)).await;
+                let has_leave = asks.stand_in();
+                let before = ticks.load(Ordering::Relaxed);
+                thread::sleep(Duration::from_millis(60));
+                (has_leave, ticks.load(Ordering::Relaxed) - before)
+            });
+            let (has_leave, ticks) = blocked.await.expect("it ends");
+            assert!(has_leave && ticks >= 5, "{ticks} ticks of 2 ms within 60 ms");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_runtime_of_one_thread_gives_no_leave_to_block() {
+        assert!(!Runtime::tokio().stand_in());
+    }
+}

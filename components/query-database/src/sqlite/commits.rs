@@ -23,8 +23,9 @@ use crate::{
 
 /// Rows of one transaction that are written by whoever asks: handing so few over takes longer than writing them.
 const ROWS_ON_THE_SPOT_MAX: usize = 32;
-/// Rows after which no further commit goes into a transaction, so that what comes next does not wait for long.
-const ROWS_TOGETHER_MAX: usize = 16_384;
+/// Rows after which no further commit goes into a transaction: beside so many its own cost is nothing, and each projection
+/// that comes along keeps the others waiting.
+const ROWS_TOGETHER_MAX: usize = 64;
 
 type Answer = Result<CommitOutcome, Error>;
 

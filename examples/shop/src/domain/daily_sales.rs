@@ -1,4 +1,7 @@
+use std::collections::BTreeSet;
+
 use diptych::{Change, FoldError, Indexes, Keys, Money, Projection, Recorded};
+use jiff::civil::Date;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -27,13 +30,14 @@ impl Projection for DailySales {
     type Key = String;
 
     fn keys(event: &Recorded) -> Result<Keys<String>, FoldError> {
-        let days = |sale: Sale<'_>| sale.invoice().lines.iter().map(|line| line.time.date().to_string()).collect();
-        Ok(Sale::of(event).map_or_else(Keys::none, days))
+        let days = |sale: Sale<'_>| sale.invoice().lines.iter().map(|line| line.time.date()).collect::<BTreeSet<_>>();
+        Ok(Sale::of(event).map(days).unwrap_or_default().iter().map(Date::to_string).collect())
     }
 
     fn fold(key: &String, row: Option<Self>, event: &Recorded) -> Result<Change<Self>, FoldError> {
         let Some(sale) = Sale::of(event) else { return Ok(Change::Keep) };
-        let sums = sale.sums(|line| line.time.date().to_string() == *key);
+        let day: Date = key.parse().map_err(|error| FoldError::new(format!("{key} is no day: {error}")))?;
+        let sums = sale.sums(|line| line.time.date() == day);
         let row = row.unwrap_or_else(|| Self { date: key.clone(), ..Self::default() });
         let (gross, refunded) = (row.gross + sums.gross, row.refunded + sums.refunded);
         let (orders, units) = (row.orders + sums.orders, row.units + sums.units);
