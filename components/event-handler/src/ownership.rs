@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use model::{Hash, Position};
-use query_database::{Forked, Generation, HeadSeen, Owned};
+use query_database::{Forked, Generation, GenerationStatus, HeadSeen, Owned};
 use tracing::{error, info, warn};
 
 use crate::{
@@ -124,13 +124,13 @@ impl ApplyLoop {
         entries.last().is_none_or(|last| self.board().lineage().epoch_of(last.position) == Some(last.epoch()))
     }
 
-    /// Whether the log has the checkpoint. Marks it otherwise, and that of the generation that answers likewise.
+    /// Whether the log has the checkpoint. Marks it otherwise, and those of the read model's other generations likewise.
     async fn compare(&mut self) -> Result<bool, Trouble> {
         let Owned { generation, position, hash, .. } = self.owned;
         if !self.is_in_log(generation, position, hash).await? {
             return Ok(false);
         }
-        self.look_at_serving().await?;
+        self.look_at_others().await?;
         Ok(true)
     }
 
@@ -161,21 +161,26 @@ impl ApplyLoop {
         Ok(false)
     }
 
-    /// What answers, if that is another generation: how far it is, and whether the log has its checkpoint.
-    async fn look_at_serving(&mut self) -> Result<(), Trouble> {
+    /// The other generations of the read model: whether the log has their checkpoints, and how far the one is that answers.
+    async fn look_at_others(&mut self) -> Result<(), Trouble> {
         let generations = self.process.rows.generations().await?;
         let own = generations.iter().find(|status| status.generation == self.owned.generation);
         self.held = own.and_then(|status| status.held.as_deref()).map(Arc::from);
         self.board().held(self.held.clone());
-        let serving = generations.iter().find(|status| status.read_model == self.read_model.name && status.serving);
-        let Some(serving) = serving.filter(|serving| serving.generation != self.owned.generation) else {
-            self.board().alarm(None);
-            return Ok(());
+        let is_other = |status: &&GenerationStatus| {
+            status.read_model == self.read_model.name && status.generation != self.owned.generation
         };
-        let (generation, position) = (serving.generation, serving.position);
-        let is_in_log = !serving.forked && self.is_in_log(generation, position, serving.hash).await?;
-        self.serving_at = if is_in_log { position } else { self.process.store.head().await?.position };
-        self.board().alarm((!is_in_log).then(|| not_of_this_log(position, generation).into()));
+        let others: Vec<_> = generations.iter().filter(is_other).collect();
+        let mut alarm = None;
+        for other in others {
+            let (generation, position) = (other.generation, other.position);
+            let is_in_log = !other.forked && self.is_in_log(generation, position, other.hash).await?;
+            if other.serving {
+                self.serving_at = if is_in_log { position } else { self.process.store.head().await?.position };
+                alarm = (!is_in_log).then(|| not_of_this_log(position, generation).into());
+            }
+        }
+        self.board().alarm(alarm);
         Ok(())
     }
 }

@@ -196,7 +196,11 @@ impl Slot {
     }
 
     pub(crate) fn alarm(&self, what: Option<Arc<str>>) {
-        self.0.lock().status.alarm = what;
+        let mut state = self.0.lock();
+        if let Some(metrics) = &state.metrics {
+            metrics.forked.set(i64::from(what.is_some()));
+        }
+        state.status.alarm = what;
     }
 
     pub(crate) fn applied(&self, checkpoint: Position, from_queue: u64, from_log: u64, now: Duration) {

@@ -33,6 +33,7 @@ pub struct Metrics {
     parked_keys: Gauge,
     dead_letters: Gauge,
     held: Family<Labels, Gauge>,
+    forked: Family<Labels, Gauge>,
     rebuild_ratio: Family<Labels, Seconds>,
 }
 
@@ -66,6 +67,11 @@ impl Metrics {
         add("parked_keys", "Rows that wait because of an event", Metric::Gauge(self.parked_keys.clone()));
         add("dead_letters", "Events that wait behind such rows", Metric::Gauge(self.dead_letters.clone()));
         add("held", "1 for a projection that waits as a whole", Metric::Gauges(self.held.clone()));
+        add(
+            "forked",
+            "1 while a projection is answered from rows of a history that the log does not have",
+            Metric::Gauges(self.forked.clone()),
+        );
         add(
             "rebuild_ratio",
             "How much of the log a generation contains, 0 to 1",
@@ -115,6 +121,7 @@ impl Metrics {
             from_queue: self.events_applied.get_or_create_owned(&from("queue")),
             from_log: self.events_applied.get_or_create_owned(&from("direct")),
             held: self.held.get_or_create_owned(&vec![name()]),
+            forked: self.forked.get_or_create_owned(&vec![name()]),
             rebuild_ratio: self.rebuild_ratio.get_or_create_owned(&both),
         }
     }
@@ -137,6 +144,7 @@ pub(crate) struct ProjectionMetrics {
     pub(crate) from_queue: Counter,
     pub(crate) from_log: Counter,
     pub(crate) held: Gauge,
+    pub(crate) forked: Gauge,
     pub(crate) rebuild_ratio: Seconds,
 }
 

@@ -100,3 +100,22 @@ impl Watch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_queue_brought_of_a_former_log_says_nothing_of_this_one() {
+        let (heard_at, forked_at) = (Duration::from_secs(5), Duration::from_secs(9));
+        let mut watch = Watch::new(Duration::ZERO, Duration::ZERO);
+        watch.hear(heard_at, Position::new(100), true);
+        watch.remember(heard_at, Position::new(100));
+        watch.behind_since = Some(heard_at);
+        watch.begin_anew(forked_at);
+        watch.remember(forked_at, Position::new(60));
+        let seen = watch.observed(forked_at, Position::new(60));
+        assert!(!seen.queue_at_head && !seen.queue_is_close, "it brought 100 of another log");
+        assert_eq!((seen.batches_in_order, seen.behind_for, seen.silent_for), (0, None, Duration::ZERO));
+    }
+}

@@ -9,19 +9,29 @@ use command_database::{
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use model::{Hash, Lineage, Position, StoredEvent, StreamId, StreamVersion};
+use runtime::Runtime;
 use uuid::Uuid;
 
 /// A log in whose place another one can be put while it is in use, as a failover or a restore does. Each call goes to the log
-/// that was there when the call was made.
+/// that is there when its turn comes.
 pub struct ReplaceableStore {
     present: RwLock<Arc<dyn EventStore>>,
+    /// How long a call waits for its turn, at most.
+    delay: Option<(Runtime, Duration)>,
 }
 
 impl ReplaceableStore {
     /// This log at first.
     #[must_use]
     pub fn new(store: Arc<dyn EventStore>) -> Self {
-        Self { present: RwLock::new(store) }
+        Self { present: RwLock::new(store), delay: None }
+    }
+
+    /// This log at first, over a way that takes up to `longest`, at random: what calls see of a change is then not the same
+    /// for all.
+    #[must_use]
+    pub fn far_away(store: Arc<dyn EventStore>, runtime: Runtime, longest: Duration) -> Self {
+        Self { present: RwLock::new(store), delay: Some((runtime, longest)) }
     }
 
     /// That log from now on.
@@ -29,7 +39,11 @@ impl ReplaceableStore {
         *self.present.write().unwrap_or_else(PoisonError::into_inner) = store;
     }
 
-    fn present(&self) -> Arc<dyn EventStore> {
+    async fn present(&self) -> Arc<dyn EventStore> {
+        if let Some((runtime, longest)) = &self.delay {
+            let longest = u64::try_from(longest.as_micros()).unwrap_or(u64::MAX).max(1);
+            runtime.sleep(Duration::from_micros(runtime.random_u64() % longest)).await;
+        }
         self.present.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -40,8 +54,7 @@ macro_rules! pass_on {
     ($($call:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*) => {
         impl EventStore for ReplaceableStore {
             $(fn $call(&self, $($argument: $type),*) -> Answer<'_, $answer> {
-                let store = self.present();
-                Box::pin(async move { store.$call($($argument),*).await })
+                Box::pin(async move { self.present().await.$call($($argument),*).await })
             })*
         }
     };

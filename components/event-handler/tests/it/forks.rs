@@ -128,7 +128,7 @@ async fn rows_that_the_log_does_not_have_say_so_until_they_are_replaced() {
     world.write(30_000).await;
     let handler = world.ledger_handler();
     let mut answers = 0;
-    eventually("another generation", async || handler.status().projections[0].generation > Some(former)).await;
+    eventually("an alarm", async || handler.status().projections[0].alarm.is_some()).await;
     loop {
         let checkpoint = world.rows.checkpoint("ledger").await.expect("something answers at every moment");
         if checkpoint.generation != former {
@@ -136,10 +136,15 @@ async fn rows_that_the_log_does_not_have_say_so_until_they_are_replaced() {
         }
         let log = checkpoint.forked.expect("it says so");
         assert_eq!(log.judge(&lost), Verdict::BeyondFork);
+        // Read before and after the switch, which may come in between.
+        let told = (handler.status().projections[0].alarm.clone(), world.forked_metric());
+        let is_still_so = serving(&world, "ledger").await == former;
+        assert!(!is_still_so || (told.0.is_some() && told.1), "{told:?}");
         answers += 1;
     }
     assert!(answers > 1, "the rebuild was over before anybody could ask");
     expect_anew(&world, &handler, former).await;
+    assert!(!world.forked_metric());
     assert_eq!(world.judge("ledger", lost).await, Verdict::BeyondFork);
     handler.stop().await;
 }

@@ -260,6 +260,15 @@ impl World {
         self.metrics.direct_reads().into_iter().find(|(name, _)| *name == reason).map_or(0, |(_, count)| count)
     }
 
+    /// Whether metrics show an alarm about the ledger.
+    pub(crate) fn forked_metric(&self) -> bool {
+        let mut registry = prometheus_client::registry::Registry::default();
+        self.metrics.register(&mut registry);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).expect("metrics are text");
+        text.contains("diptych_event_handler_forked{projection=\"ledger\"} 1")
+    }
+
     pub(crate) fn expect_healthy(&self) {
         assert_eq!(
             (self.direct_reads("hole"), self.direct_reads("outage")),

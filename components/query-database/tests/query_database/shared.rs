@@ -25,9 +25,8 @@ fn transactions(database: &SqliteQueryDatabase) -> u64 {
     let (mut registry, mut encoded) = (Registry::default(), String::new());
     database.register_metrics(&mut registry);
     text::encode(&mut encoded, &registry).expect("text");
-    let count = |line: &str| {
-        line.strip_prefix("diptych_query_database_commit_duration_seconds_count ")?.trim().parse().ok()
-    };
+    let count =
+        |line: &str| line.strip_prefix("diptych_query_database_commit_duration_seconds_count ")?.trim().parse().ok();
     encoded.lines().find_map(count).expect("the metric")
 }
 
@@ -35,9 +34,10 @@ fn transactions(database: &SqliteQueryDatabase) -> u64 {
 async fn one_that_is_fenced_does_not_disturb_those_it_shares_a_transaction_with() {
     let (_directory, database, owned) = three().await;
     // The second one counts on a checkpoint that is not there.
-    let commits = owned.iter().zip([0, 3, 0]).map(|(owned, from)| {
-        database.commit(commit(owned, from, 5, vec![put("a", "tea", Some(1), 5)]))
-    });
+    let commits = owned
+        .iter()
+        .zip([0, 3, 0])
+        .map(|(owned, from)| database.commit(commit(owned, from, 5, vec![put("a", "tea", Some(1), 5)])));
     let outcomes = join_all(commits.collect::<Vec<_>>()).await;
     let outcomes: Vec<_> = outcomes.into_iter().map(|outcome| outcome.expect("an outcome")).collect();
     assert_eq!(outcomes, [CommitOutcome::Stored, CommitOutcome::Fenced, CommitOutcome::Stored]);

@@ -4,9 +4,7 @@
 mod answers;
 mod checks;
 mod client;
-mod domain;
 mod queue;
-mod trace;
 mod world;
 
 use std::{cell::RefCell, pin::pin, sync::Arc, time::Duration};
@@ -74,7 +72,6 @@ fn whatever_crashes_and_however_the_queue_fails_every_event_is_folded_once_and_i
     let tally = RefCell::default();
     check(0..SEEDS, |simulation| run(simulation, profile, &tally));
     let tally: Tally = tally.into_inner();
-    eprintln!("TALLY {tally:?}");
     if tally.runs >= SEEDS {
         assert!(tally.crashes > 0 && tally.outage_reads > 0, "{tally:?}");
         assert!(tally.refused > 0 && tally.unanswered > 0 && tally.retries > 0, "{tally:?}");
@@ -89,7 +86,6 @@ fn without_a_head_poll_a_relay_whose_publishes_fail_brings_everything_and_nobody
     let tally = RefCell::default();
     check(0..SEEDS, |simulation| run(simulation, profile, &tally));
     let tally: Tally = tally.into_inner();
-    eprintln!("TALLY {tally:?}");
     assert_eq!((tally.hole_reads, tally.outage_reads), (0, 0), "{tally:?}");
     assert!(tally.published >= tally.runs * FAILURES_MIN * queue::FAILS_EVERY, "{tally:?}");
 }

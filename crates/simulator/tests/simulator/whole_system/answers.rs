@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use query_database::{Generation, List, RowReader, SqliteQueryDatabase};
 use runtime::{Runtime, Shutdown};
 
-use super::domain::{Fold, LEDGER, SLIPS};
+use crate::domain::{Fold, LEDGER, SLIPS};
 
 /// The rows of the process's present life; nothing while it is down.
 pub(super) type Rows = Arc<Mutex<Option<(u32, Arc<SqliteQueryDatabase>)>>>;

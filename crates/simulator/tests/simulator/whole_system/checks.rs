@@ -8,7 +8,8 @@ use model::{Hash, Position, StoredEvent, StreamId};
 use query_database::{RowScan, ScannedGeneration};
 use uuid::Uuid;
 
-use super::{client::Sent, domain::Fold, world::World};
+use super::{client::Sent, world::World};
+use crate::domain::Fold;
 
 const ALL: ReadLimit = ReadLimit { events_max: usize::MAX, bytes_max: usize::MAX };
 

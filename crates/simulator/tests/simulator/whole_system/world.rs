@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -21,7 +21,11 @@ use simulator::{Process, Simulation};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use super::{Profile, answers::Rows, client::Front, domain, queue::FlakyQueue, trace::Watched};
+use super::{Profile, answers::Rows, client::Front, queue::FlakyQueue};
+use crate::{
+    domain,
+    trace::{Seen, Watched},
+};
 
 const LOG: &str = "log.sqlite3";
 const ROWS: &str = "rows.sqlite3";
@@ -42,7 +46,7 @@ pub(super) struct World {
     /// Of the read model that changes.
     version: u32,
     published: Arc<AtomicU64>,
-    switches: Arc<AtomicU32>,
+    seen: Arc<Seen>,
     life: Option<Life>,
 }
 
@@ -66,7 +70,7 @@ impl World {
             lives: 0,
             version: 1,
             published: Arc::default(),
-            switches: Arc::default(),
+            seen: Arc::default(),
             life: None,
         };
         fs::create_dir(world.place()).expect("a directory can be made");
@@ -94,7 +98,7 @@ impl World {
 
     /// How often another generation began to answer.
     pub(super) fn switches(&self) -> u32 {
-        self.switches.load(Ordering::Relaxed)
+        self.seen.switches.load(Ordering::Relaxed)
     }
 
     /// Whether all read models have the whole log and answer, and the queue is relied on.
@@ -167,7 +171,7 @@ impl World {
         });
         *self.front.lock() = Some(command_path(&runtime, &log, queue.clone()));
         *self.queue.lock() = Some(in_process);
-        let watched = Watched::new(runtime.clone(), rows.clone(), self.switches.clone());
+        let watched = Watched::new(runtime.clone(), rows.clone(), self.seen.clone());
         let handler = EventHandler::start(Parts {
             runtime,
             registry: domain::registry(self.version),

@@ -1,7 +1,7 @@
 //! Watches every checkpoint that moves, and takes its time.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use model::{Lineage, Position, ReadModel, RowKey};
+use model::{EpochId, Lineage, Position, ReadModel, RowKey};
 use parking_lot::Mutex;
 use query_database::{
     Commit, CommitOutcome, Error, Forked, Generation, GenerationStatus, HeadSeen, Owned, OwnerToken, RowWriter,
@@ -28,13 +28,21 @@ pub(super) struct Watched {
     runtime: Runtime,
     rows: Arc<SqliteQueryDatabase>,
     owned: Mutex<BTreeMap<Generation, (OwnerToken, Option<Position>)>>,
-    /// Over all lives of the process.
-    switches: Arc<AtomicU32>,
+    seen: Arc<Seen>,
+}
+
+/// What was seen over all lives of the process.
+#[derive(Default)]
+pub(super) struct Seen {
+    /// How often another generation began to answer.
+    pub(super) switches: AtomicU32,
+    /// Every epoch that was stored with a checkpoint.
+    pub(super) epochs: Mutex<BTreeSet<EpochId>>,
 }
 
 impl Watched {
-    pub(super) fn new(runtime: Runtime, rows: Arc<SqliteQueryDatabase>, switches: Arc<AtomicU32>) -> Self {
-        Self { runtime, rows, owned: Mutex::default(), switches }
+    pub(super) fn new(runtime: Runtime, rows: Arc<SqliteQueryDatabase>, seen: Arc<Seen>) -> Self {
+        Self { runtime, rows, owned: Mutex::default(), seen }
     }
 
     fn moved(&self, commit: &Commit) {
@@ -48,6 +56,7 @@ impl Watched {
             commit.to
         );
         assert!(commit.from < Some(commit.to), "generation {} moved back to {:?}", commit.generation, commit.to);
+        self.seen.epochs.lock().extend(commit.lineage.0.iter().map(|epoch| epoch.id));
     }
 }
 
@@ -97,7 +106,7 @@ impl RowWriter for Watched {
     fn switch(&self, generation: Generation, owner: OwnerToken) -> Answer<'_, bool> {
         Box::pin(async move {
             let switched = self.rows.switch(generation, owner).await?;
-            self.switches.fetch_add(u32::from(switched), Ordering::Relaxed);
+            self.seen.switches.fetch_add(u32::from(switched), Ordering::Relaxed);
             Ok(switched)
         })
     }
