@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use command_database::{EventStore, ReadLimit, RelayLease};
 use futures_util::future::{BoxFuture, Either, select};
 use message_queue::{Error, MessageQueue, QueueLife};
-use model::{Position, StoredEvent};
+use model::{EpochId, Position, StoredEvent};
 use runtime::{Runtime, Shutdown, Task};
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -119,6 +119,8 @@ struct Work {
 struct Tenure {
     token: u64,
     cursor: Option<Position>,
+    /// The epoch that the log was in when it was last asked.
+    epoch: Option<EpochId>,
     renewed: Duration,
     stored: Option<Position>,
     stored_at: Duration,
@@ -139,7 +141,7 @@ impl Work {
         while let Some(lease) = self.lease().await {
             let now = self.runtime.now();
             let RelayLease { token, cursor } = lease;
-            let mut tenure = Tenure { token, cursor, renewed: now, stored: cursor, stored_at: now };
+            let mut tenure = Tenure { token, cursor, epoch: None, renewed: now, stored: cursor, stored_at: now };
             loop {
                 match self.relay(&mut tenure).await {
                     Ended::Life => {}
@@ -221,6 +223,7 @@ impl Work {
                     if self.queue.life().await != Ok(life) {
                         return Ended::Life;
                     }
+                    self.follow(tenure).await;
                 }
                 continue;
             }
@@ -231,6 +234,20 @@ impl Work {
                 // Most likely that was all, and what else there is is found at the next look.
                 self.idle().await;
             }
+        }
+    }
+
+    /// Goes back to where the log's present life begins, should another one have begun below the cursor: what was published
+    /// from there on is not in the log any more.
+    async fn follow(&mut self, tenure: &mut Tenure) {
+        // What cannot be read now is asked again soon.
+        let Ok(lineage) = self.log.lineage().await else { return };
+        let Some(present) = lineage.current() else { return };
+        let known = tenure.epoch.replace(present.id);
+        let before = Position::new(present.first.get() - 1);
+        if known.is_some_and(|known| known != present.id) && before < tenure.cursor {
+            info!(epoch = %present.id, "the log has begun another life; its events are published from there on");
+            tenure.cursor = before;
         }
     }
 

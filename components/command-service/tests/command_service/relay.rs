@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use command_database::ReadLimit;
+use command_database::{EventStore, ReadLimit, SqliteConfig, SqliteEventStore};
 use command_service::{CommandService, Config, Metrics, Relay, RelayConfig};
 use futures_util::future::BoxFuture;
 use message_queue::{
@@ -14,7 +14,7 @@ use message_queue::{
 };
 use model::{Position, StoredEvent};
 use runtime::Runtime;
-use testkit::conformance::command_service::Request;
+use testkit::{ReplaceableStore, conformance::command_service::Request};
 
 use crate::support::{Service, service};
 
@@ -165,6 +165,46 @@ async fn another_life_of_the_queue_is_filled_again() {
     relayed.queue.wipe();
     let mut subscription = relayed.subscribe().await;
     assert_eq!(receive_to(&mut *subscription, 0, 10).await, 10, "what the new reader asks for comes again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_was_restored_is_published_from_where_its_new_life_begins() {
+    let Relayed { runtime, service, queue, metrics } = relayed();
+    let append = async |log: &dyn EventStore, count: u32| {
+        for _ in 0..count {
+            let one = testkit::conformance::event_store::Request::new(&runtime, "a").event("{}").build();
+            log.append(vec![one]).await.expect("an append");
+        }
+    };
+    append(&*service.log, 6).await;
+    // A copy is taken, the log goes on, and is published.
+    let restored = tempfile::tempdir().expect("a directory");
+    for file in ["log.sqlite", "log.sqlite-wal"] {
+        std::fs::copy(service.directory.path().join(file), restored.path().join(file)).expect("copied");
+    }
+    append(&*service.log, 4).await;
+    let log = Arc::new(ReplaceableStore::new(Arc::clone(&service.log)));
+    let mut subscription = queue.subscribe(None).await.expect("the queue is up");
+    let head = service.group.head_changed();
+    let relay = Relay::start(&runtime, log.clone(), Arc::new(queue.clone()), head, RelayConfig::default(), &metrics);
+    assert_eq!(receive_to(&mut *subscription, 0, 10).await, 10);
+    // It has seen which life that was.
+    runtime.sleep(3 * RelayConfig::default().life_poll).await;
+    let path = restored.path().join("log.sqlite");
+    let copy = SqliteEventStore::open(&path, &runtime, SqliteConfig::default()).expect("a log");
+    let epoch = copy.begin_epoch().await.expect("begun");
+    assert_eq!(epoch.first.get(), 7);
+    log.replace(Arc::new(copy));
+    append(&*log, 2).await;
+    let mut positions = Vec::new();
+    while positions.len() < 2 {
+        let next = runtime.timeout(Duration::from_secs(10), subscription.next(100)).await;
+        let deliveries = next.expect("they are published").expect("the queue is up");
+        assert!(deliveries.iter().all(|delivery| delivery.event.epoch == epoch.id));
+        positions.extend(deliveries.iter().map(|delivery| delivery.event.position.get()));
+    }
+    assert_eq!(positions, [7, 8]);
+    relay.drain().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
