@@ -177,17 +177,18 @@ async fn a_log_that_was_restored_is_published_from_where_its_new_life_begins() {
         }
     };
     append(&*service.log, 6).await;
-    // A copy is taken, the log goes on, and is published.
+    let log = Arc::new(ReplaceableStore::new(Arc::clone(&service.log)));
+    let mut subscription = queue.subscribe(None).await.expect("the queue is up");
+    let head = service.group.head_changed();
+    let relay = Relay::start(&runtime, log.clone(), Arc::new(queue.clone()), head, RelayConfig::default(), &metrics);
+    assert_eq!(receive_to(&mut *subscription, 0, 6).await, 6);
+    // A copy is taken, in which this relay has the lease, and the log goes on.
     let restored = tempfile::tempdir().expect("a directory");
     for file in ["log.sqlite", "log.sqlite-wal"] {
         std::fs::copy(service.directory.path().join(file), restored.path().join(file)).expect("copied");
     }
     append(&*service.log, 4).await;
-    let log = Arc::new(ReplaceableStore::new(Arc::clone(&service.log)));
-    let mut subscription = queue.subscribe(None).await.expect("the queue is up");
-    let head = service.group.head_changed();
-    let relay = Relay::start(&runtime, log.clone(), Arc::new(queue.clone()), head, RelayConfig::default(), &metrics);
-    assert_eq!(receive_to(&mut *subscription, 0, 10).await, 10);
+    assert_eq!(receive_to(&mut *subscription, 6, 10).await, 10);
     // It has seen which life that was.
     runtime.sleep(3 * RelayConfig::default().life_poll).await;
     let path = restored.path().join("log.sqlite");
