@@ -1,6 +1,9 @@
 //! The apply loop of one projection: what follows on its checkpoint is folded, and rows and checkpoint change together.
 
-use std::{pin::pin, sync::Arc};
+use std::{
+    pin::pin,
+    sync::{Arc, atomic::Ordering},
+};
 
 use model::{FoldFailure, Folder, Position, ProjectionType, ReadModel, Recorded, RowKey};
 use query_database::{Commit, CommitOutcome, Generation, Owned};
@@ -34,6 +37,8 @@ pub(crate) struct ApplyLoop {
     /// Why the log is read, should that be needed; [`ReadReason::CatchUp`] once the generation came close to the end.
     pub(crate) reading: ReadReason,
     pub(crate) pace: Pace,
+    /// Whether it is counted among those that keep up.
+    is_level: bool,
     pub(crate) reviewed: u64,
     pub(crate) backoff: Backoff,
     pub(crate) failed: Option<(Position, u32)>,
@@ -65,7 +70,7 @@ impl ApplyLoop {
     ) -> Option<Self> {
         let read_model = Arc::new(projection.read_model().clone());
         let folder = projection.folder(process.config.row_cache_bytes_max);
-        let pace = Pace::new(process.config.fill_commit_target, process.config.batch_events_max);
+        let pace = Pace::new(process.config.batch_events_max);
         let nobody = Owned {
             generation: Generation(0),
             owner: query_database::OwnerToken(0),
@@ -84,6 +89,7 @@ impl ApplyLoop {
             backlog: Vec::new().into_iter(),
             reading: ReadReason::CatchUp,
             pace,
+            is_level: false,
             reviewed: 0,
             backoff: Backoff::new(),
             failed: None,
@@ -145,8 +151,21 @@ impl ApplyLoop {
     async fn level(&mut self) {
         self.reading = ReadReason::CatchUp;
         self.pace.level();
+        self.keeps_up(true);
         if !self.owned.serving && self.owned.position >= self.serving_at {
             self.try_to_serve().await;
+        }
+    }
+
+    /// Notes whether it keeps up with the log, or is filled from it, for those who are filled beside it.
+    fn keeps_up(&mut self, now: bool) {
+        if std::mem::replace(&mut self.is_level, now) != now {
+            let level = &self.process.level;
+            if now {
+                level.fetch_add(1, Ordering::Relaxed)
+            } else {
+                level.fetch_sub(1, Ordering::Relaxed)
+            };
         }
     }
 
@@ -155,6 +174,7 @@ impl ApplyLoop {
             Ok(entries) => {
                 self.backoff.reset();
                 self.pace.filling();
+                self.keeps_up(false);
                 self.read_ahead(entries.last());
                 self.backlog = entries.into_iter();
             }
@@ -200,7 +220,8 @@ impl ApplyLoop {
             let began = self.process.runtime.now();
             match self.attempt(&events[..count]).await {
                 Ok(()) => {
-                    self.pace.took(count, self.process.runtime.now().saturating_sub(began));
+                    let took = self.process.runtime.now().saturating_sub(began);
+                    self.pace.took(count, took, self.process.fill_commit_target());
                     return self.applied(&entries[..count], count < entries.len()).await;
                 }
                 // What comes before the event that cannot be folded is not kept waiting by it.

@@ -16,6 +16,8 @@ pub struct Config {
     pub batch_events_max: usize,
     /// How long one commit of a read model that is being filled may take: others share its database.
     pub fill_commit_target: Duration,
+    /// The same while no read model of the process keeps up, so that none has to wait for its turn.
+    pub fill_alone_commit_target: Duration,
     /// Bytes of rows that each projection keeps decoded.
     pub row_cache_bytes_max: usize,
     /// Most events kept in memory for projections that lag; the rest they read from the log.
@@ -51,6 +53,7 @@ impl Default for Config {
         Self {
             batch_events_max: 4096,
             fill_commit_target: Duration::from_millis(20),
+            fill_alone_commit_target: Duration::from_millis(250),
             row_cache_bytes_max: 32 * 1024 * 1024,
             inbox_events_max: 65_536,
             inbox_bytes_max: 64 * 1024 * 1024,

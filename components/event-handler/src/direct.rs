@@ -61,9 +61,9 @@ pub(crate) struct LogReader {
 }
 
 /// Projections that are filled together go through the log at about the same pace: a few chunks bridge the difference.
-const CHUNKS_MAX: usize = 8;
+const CHUNKS_MAX: usize = 4;
 
-const CHUNK: ReadLimit = ReadLimit { events_max: 2048, bytes_max: 4 * 1024 * 1024 };
+const CHUNK: ReadLimit = ReadLimit { events_max: 4096, bytes_max: 4 * 1024 * 1024 };
 
 impl LogReader {
     pub(crate) fn new(

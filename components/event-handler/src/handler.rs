@@ -1,4 +1,7 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicUsize},
+    time::Duration,
+};
 
 use command_database::{EventStore, Head};
 use message_queue::MessageQueue;
@@ -104,6 +107,7 @@ fn process(parts: Parts) -> Process {
         inbox: Inbox::new(config.inbox_events_max, config.inbox_bytes_max),
         board: Board::new(projections.collect(), now),
         log,
+        level: AtomicUsize::new(0),
         head_moved: Notify::new(),
         log_changed: Notify::new(),
         shutdown: shutdown.child(),

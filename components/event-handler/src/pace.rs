@@ -6,15 +6,14 @@ const AT_FIRST: usize = 256;
 const AT_LEAST: usize = 16;
 
 pub(crate) struct Pace {
-    target: Duration,
     events_max: usize,
     now_max: usize,
     filling: bool,
 }
 
 impl Pace {
-    pub(crate) fn new(target: Duration, events_max: usize) -> Self {
-        Self { target, events_max, now_max: AT_FIRST.min(events_max), filling: false }
+    pub(crate) fn new(events_max: usize) -> Self {
+        Self { events_max, now_max: AT_FIRST.min(events_max), filling: false }
     }
 
     pub(crate) fn events_max(&self) -> usize {
@@ -29,9 +28,9 @@ impl Pace {
         self.filling = false;
     }
 
-    /// A commit of `events` took `span`: the next one is made to take the target, at most twice as many events at once.
-    pub(crate) fn took(&mut self, events: usize, span: Duration) {
-        let fitting = events as f64 * self.target.as_secs_f64() / span.as_secs_f64().max(1e-6);
+    /// A commit of `events` took `span`: the next one is made to take `target`, at most twice as many events at once.
+    pub(crate) fn took(&mut self, events: usize, span: Duration, target: Duration) {
+        let fitting = events as f64 * target.as_secs_f64() / span.as_secs_f64().max(1e-6);
         let most = (self.now_max * 2).min(self.events_max);
         // Only a batch that was as large as allowed says anything about a larger one.
         if self.filling && (events >= self.now_max || fitting < self.now_max as f64) {
@@ -46,21 +45,22 @@ mod tests {
 
     #[test]
     fn a_commit_grows_until_it_takes_its_span_and_shrinks_when_it_takes_longer() {
-        let mut pace = Pace::new(Duration::from_millis(20), 4096);
+        let target = Duration::from_millis(20);
+        let mut pace = Pace::new(4096);
         pace.filling();
         for _ in 0..10 {
             let events = pace.events_max();
-            pace.took(events, Duration::from_micros(10) * u32::try_from(events).expect("few"));
+            pace.took(events, Duration::from_micros(10) * u32::try_from(events).expect("few"), target);
         }
         assert_eq!(pace.events_max(), 2000);
-        pace.took(2000, Duration::from_millis(40));
+        pace.took(2000, Duration::from_millis(40), target);
         assert_eq!(pace.events_max(), 1000);
     }
 
     #[test]
     fn a_projection_that_keeps_up_takes_all_there_is() {
-        let mut pace = Pace::new(Duration::from_millis(20), 4096);
-        pace.took(10, Duration::from_secs(1));
+        let mut pace = Pace::new(4096);
+        pace.took(10, Duration::from_secs(1), Duration::from_millis(20));
         assert_eq!(pace.events_max(), 4096);
     }
 }

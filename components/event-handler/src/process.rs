@@ -1,6 +1,12 @@
 //! What the tasks of one event handler share.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use command_database::EventStore;
 use message_queue::MessageQueue;
@@ -23,6 +29,8 @@ pub(crate) struct Process {
     pub(crate) inbox: Inbox,
     pub(crate) log: LogReader,
     pub(crate) board: Board,
+    /// How many projections keep up with the log; the others are filled from it.
+    pub(crate) level: AtomicUsize,
     /// The log has more than was received.
     pub(crate) head_moved: Notify,
     /// The log may be another one than before.
@@ -30,6 +38,12 @@ pub(crate) struct Process {
 }
 
 impl Process {
+    /// How long a commit of a projection that is filled may take. Nobody waits for its turn where none keeps up.
+    pub(crate) fn fill_commit_target(&self) -> Duration {
+        let is_alone = self.level.load(Ordering::Relaxed) == 0;
+        if is_alone { self.config.fill_alone_commit_target } else { self.config.fill_commit_target }
+    }
+
     /// Waits for `span`; `false` when the process is to end instead.
     pub(crate) async fn pause(&self, span: Duration) -> bool {
         tokio::select! {

@@ -27,10 +27,10 @@ pub(super) struct Writer {
 }
 
 /// Pages in the WAL from which on they are moved into the file.
-const WAL_PAGES: u64 = 4_000;
+const WAL_PAGES: u64 = 16_000;
 
 /// Pages in the WAL from which on readers are waited for, shortly, so that it can start over.
-const WAL_PAGES_TOO_MANY: u64 = 16 * WAL_PAGES;
+const WAL_PAGES_TOO_MANY: u64 = 4 * WAL_PAGES;
 
 impl Writer {
     pub(super) fn open(path: &Path, config: &SqliteConfig, clock: i64) -> Result<Self, Error> {
