@@ -1,9 +1,8 @@
 //! Streams from the store into memory: the latest snapshot, and what came after it.
 
-use std::{future::poll_fn, task::Poll};
-
 use command_database::{Error, EventStore, Load, Loaded, ReadLimit};
 use model::{DecodeError, Instance, StoredEvent, StreamId, StreamVersion};
+use runtime::give_way;
 use tracing::{error, warn};
 
 use crate::{
@@ -128,17 +127,4 @@ impl Rebuilt {
 fn undecodable(stream: &StreamId, error: &DecodeError) -> CommandOutcome {
     error!(stream.id = %stream, error = %chain(error), "a stream cannot be evolved from");
     CommandOutcome::Internal
-}
-
-/// Lets whatever else is ready go first.
-pub(crate) async fn give_way() {
-    let mut gave = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut gave, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }

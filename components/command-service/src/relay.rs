@@ -9,7 +9,7 @@ use command_database::{EventStore, ReadLimit, RelayLease};
 use futures_util::future::{BoxFuture, Either, select};
 use message_queue::{Error, MessageQueue, QueueLife};
 use model::{EpochId, Position, StoredEvent};
-use runtime::{Runtime, Shutdown, Task};
+use runtime::{Runtime, Shutdown, Task, give_way};
 use tokio::sync::watch;
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -17,7 +17,6 @@ use uuid::Uuid;
 use crate::{
     Metrics,
     complete::chain,
-    load::give_way,
     telemetry::{store, whole},
 };
 

@@ -5,6 +5,7 @@
 //! whole run of the system follows from a seed.
 
 mod engine;
+mod give_way;
 mod production;
 mod runtime;
 mod shutdown;
@@ -12,6 +13,7 @@ mod worker;
 
 pub use self::{
     engine::{Engine, Job, WorkerQueue},
+    give_way::give_way,
     runtime::{Elapsed, Runtime, Task},
     shutdown::Shutdown,
     worker::{Worker, WorkerGone},

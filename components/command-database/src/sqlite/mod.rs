@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod clock;
+mod committing;
 mod epoch;
 mod failure;
 mod idempotency;
@@ -46,8 +47,8 @@ use self::{
     writer::{AppendFailure, Appended, Writer},
 };
 use crate::{
-    Append, Error, EventStore, Group, Groups, Head, IdempotencyRecord, Load, Loaded, Metrics, Outcome, ReadLimit,
-    RelayLease, Snapshot, chain::Prepared, telemetry,
+    Append, Error, EventStore, Groups, Head, IdempotencyRecord, Load, Loaded, Metrics, Outcome, ReadLimit, RelayLease,
+    Snapshot, chain::Prepared, telemetry,
 };
 
 /// Versions between two marks by which a long stream can be entered in its middle.
@@ -232,70 +233,6 @@ impl SqliteEventStore {
     }
 }
 
-/// Groups that are committed one after the other before other work for the writer gets its turn.
-const GROUPS_IN_A_ROW: usize = 16;
-
-/// Commits that take longer than this, in microseconds, are not made by the task that asks.
-const ON_THE_SPOT_MAX: u64 = 1000;
-
-/// Has the writer's worker commit what waits.
-fn send_for(writing: &Worker, log: &Arc<Log>, groups: Groups) {
-    let again = Again(Some((writing.clone(), log.clone(), groups.clone())));
-    let log = log.clone();
-    // It runs whether or not somebody waits for it.
-    drop(writing.run(move || {
-        for _ in 0..GROUPS_IN_A_ROW {
-            let Some(group) = groups.next() else { return again.cancel() };
-            match log.begin_job() {
-                Ok(writer) => log.commit_group(writer, group),
-                Err(error) => group.answer(Err(error)),
-            }
-        }
-    }));
-}
-
-/// Sends for the worker when dropped, also by a panic: those who come later must not wait for ever.
-struct Again(Option<(Worker, Arc<Log>, Groups)>);
-
-impl Again {
-    fn cancel(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Again {
-    fn drop(&mut self) {
-        if let Some((writing, log, groups)) = self.0.take() {
-            send_for(&writing, &log, groups);
-        }
-    }
-}
-
-impl SqliteEventStore {
-    /// Commits what little waits at once, where commits are quick, nobody else writes, and the runtime gives leave: one client
-    /// alone then waits for the disk and not for two threads to wake each other. `false` where the worker has to do it.
-    fn commit_on_the_spot(&self, groups: &Groups) -> bool {
-        let log = &self.log;
-        if log.usual_commit.load(Ordering::Relaxed) > ON_THE_SPOT_MAX || !groups.are_few() {
-            return false;
-        }
-        let Some(writer) = log.writer.try_lock().filter(|_| !log.failed.load(Ordering::Acquire)) else { return false };
-        if !log.runtime.stand_in() {
-            return false;
-        }
-        let again = Again(Some((self.writing.clone(), log.clone(), groups.clone())));
-        let Some(group) = groups.next() else {
-            again.cancel();
-            return true;
-        };
-        log.commit_group(writer, group);
-        if groups.end() {
-            again.cancel();
-        }
-        true
-    }
-}
-
 impl Log {
     fn check_size(&self, batch: &[Prepared]) -> std::result::Result<(), Error> {
         let (mut events, mut bytes) = (0, 0);
@@ -308,14 +245,6 @@ impl Log {
             return Err(Error::BatchTooLarge { events, bytes, events_max, bytes_max });
         }
         Ok(())
-    }
-
-    fn commit_group(self: &Arc<Self>, writer: MutexGuard<'_, Writer>, mut group: Group) {
-        let batch = group.take_prepared();
-        let hops = telemetry::hops(&batch);
-        let result = self.append(writer, &batch);
-        drop(hops);
-        group.answer(result);
     }
 
     fn append(
@@ -341,14 +270,6 @@ impl Log {
         writer.wal.make_room(self.checkpoints.pages());
         self.checkpoint(&writer);
         Ok(outcomes)
-    }
-
-    /// How long commits take: a slow one counts at once, quick ones little by little.
-    fn remember(&self, commit: Duration) {
-        let commit = u64::try_from(commit.as_micros()).unwrap_or(u64::MAX);
-        let usual = self.usual_commit.load(Ordering::Relaxed);
-        let mean = (usual.min(8 * ON_THE_SPOT_MAX) * 7 + commit) / 8;
-        self.usual_commit.store(mean.max(if commit > ON_THE_SPOT_MAX { commit } else { 0 }), Ordering::Relaxed);
     }
 
     /// Adds up by type first: a batch has few of them.
@@ -418,9 +339,7 @@ impl EventStore for SqliteEventStore {
 
     fn commit_groups(&self, groups: Groups) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            if !self.commit_on_the_spot(&groups) {
-                send_for(&self.writing, &self.log, groups);
-            }
+            self.commit_waiting(groups);
         })
     }
 

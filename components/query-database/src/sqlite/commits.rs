@@ -4,12 +4,8 @@
 //! more than a row, so all that wait when the writer is free go into one, each with its own checkpoint and fence: one that is
 //! fenced writes nothing, and the others do not notice. Should the transaction fail, each is tried in one of its own.
 
-use std::{
-    sync::Arc,
-    task::{Poll, Waker},
-};
+use std::sync::Arc;
 
-use futures_util::future::poll_fn;
 use parking_lot::Mutex;
 use runtime::Runtime;
 use tokio::sync::oneshot;
@@ -45,7 +41,7 @@ struct Queue {
     is_expected: bool,
 }
 
-/// The commits that wait. Cheap to clone; clones share them.
+/// The commits that wait: at most one of each projection, which waits for its outcome before the next. Cheap to clone; clones share them.
 #[derive(Clone)]
 pub(super) struct Commits {
     runtime: Runtime,
@@ -149,17 +145,4 @@ impl Commits {
 fn alone(writer: &mut Writer, commit: &(&Commit, i64)) -> Answer {
     // One commit has one outcome.
     writer.commit(&[*commit]).and_then(|outcomes| outcomes.into_iter().next().ok_or(Error::WorkerGone))
-}
-
-/// Lets everything else that is ready go first: commits of the same events come together by it.
-pub(super) async fn give_way() {
-    let mut gave = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut gave, true) {
-            return Poll::Ready(());
-        }
-        Waker::wake_by_ref(context.waker());
-        Poll::Pending
-    })
-    .await;
 }

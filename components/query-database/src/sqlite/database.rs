@@ -13,13 +13,13 @@ use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt, select};
 use model::{Lineage, ReadModel, RowKey};
 use parking_lot::{Mutex, MutexGuard};
-use runtime::{Runtime, Worker};
+use runtime::{Runtime, Worker, give_way};
 use rusqlite::Connection;
 use tokio::sync::watch;
 
 use super::{
     checkpoint::{Clock, micros},
-    commits::{Commits, give_way},
+    commits::Commits,
     file, generations,
     lists::Lists,
     pool::Pool,
@@ -261,6 +261,7 @@ impl RowWriter for SqliteQueryDatabase {
         let seen_at = self.seen_at(commit.head);
         let queued = self.commits.queue(commit, seen_at, commit_span());
         Box::pin(async move {
+            // Commits of the same events come together by it.
             give_way().await;
             self.writing.see_to(&self.commits);
             queued.outcome().await

@@ -24,13 +24,18 @@ pub(super) struct Writer {
     pub(super) clock: i64,
     /// At most so many pages were written to the WAL since its length was last asked for.
     unmoved_pages: u64,
+    /// At most so many of them by the latest commit.
+    latest_pages: u64,
 }
 
-/// Pages in the WAL from which on they are moved into the file.
-const WAL_PAGES: u64 = 16_000;
+/// Pages in the WAL from which on they are moved into the file; more while commits are so large that it would be every few.
+/// What comes in during the move is moved between two commits, so a longer WAL is a longer pause for read models that keep up.
+const WAL_PAGES: u64 = 4_000;
+const WAL_COMMITS: u64 = 8;
+const WAL_PAGES_MAX: u64 = 4 * WAL_PAGES;
 
 /// Pages in the WAL from which on readers are waited for, shortly, so that it can start over.
-const WAL_PAGES_TOO_MANY: u64 = 4 * WAL_PAGES;
+const WAL_PAGES_TOO_MANY: u64 = 4 * WAL_PAGES_MAX;
 
 impl Writer {
     pub(super) fn open(path: &Path, config: &SqliteConfig, clock: i64) -> Result<Self, Error> {
@@ -38,7 +43,15 @@ impl Writer {
         if let Some(bytes_max) = config.file_bytes_max {
             file::limit(&connection, bytes_max).map_err(|source| file::reading(path, source))?;
         }
-        Ok(Self { connection, path: path.to_owned(), tables: BTreeMap::new(), lineage: None, clock, unmoved_pages: 0 })
+        Ok(Self {
+            connection,
+            path: path.to_owned(),
+            tables: BTreeMap::new(),
+            lineage: None,
+            clock,
+            unmoved_pages: 0,
+            latest_pages: 0,
+        })
     }
 
     /// Runs `work` in one transaction. Where it returns `None`, or fails, nothing is stored.
@@ -96,7 +109,8 @@ impl Writer {
             let is_any_stored = outcomes.contains(&CommitOutcome::Stored);
             Ok(is_any_stored.then_some(outcomes))
         })?;
-        self.unmoved_pages += pages as u64;
+        self.latest_pages = pages as u64;
+        self.unmoved_pages += self.latest_pages;
         Ok(stored.unwrap_or_else(|| vec![CommitOutcome::Fenced; commits.len()]))
     }
 
@@ -202,13 +216,14 @@ impl Writer {
 
     /// Whether the WAL has grown enough to be worth moving into the file.
     pub(super) fn wal_is_long(&mut self) -> bool {
-        if self.unmoved_pages < WAL_PAGES {
+        let many = WAL_PAGES.max(WAL_COMMITS * self.latest_pages).min(WAL_PAGES_MAX);
+        if self.unmoved_pages < many {
             return false;
         }
         // Asked now and then only; what cannot be asked now is asked after the next commit.
         let (pages, moved) = wal_checkpoint(&self.connection, "NOOP").unwrap_or((0, 0));
         self.unmoved_pages = pages.saturating_sub(moved);
-        let long = self.unmoved_pages >= WAL_PAGES;
+        let long = self.unmoved_pages >= many;
         if long {
             self.unmoved_pages = 0;
         }
