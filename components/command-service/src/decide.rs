@@ -77,7 +77,8 @@ impl Shard {
     }
 
     fn load_first(&mut self, slot: usize, mut job: Box<Job>) {
-        job.guess = Guess::Over;
+        // What the load finds is learnt, and then nothing is guessed any more.
+        job.guess = Guess::Open;
         self.streams[slot].waiting.push_front(job);
         self.load(slot);
     }

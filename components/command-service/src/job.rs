@@ -141,7 +141,7 @@ impl Job {
 
     /// Remembers whether the stream that it came to first was a new one.
     pub(crate) fn learn(&mut self, is_new: bool) {
-        if self.tries == 0 && self.request.precondition == Precondition::None {
+        if self.guess != Guess::Over && self.tries == 0 && self.request.precondition == Precondition::None {
             self.kind.beginnings[self.command].learn(is_new);
         }
         self.guess = Guess::Over;

@@ -229,7 +229,8 @@ impl Work {
             if let Err(ended) = self.publish(tenure, life, events).await {
                 return ended;
             }
-            if *self.head.borrow() <= tenure.cursor {
+            let head = *self.head.borrow();
+            if head.is_some() && head <= tenure.cursor {
                 // Most likely that was all, and what else there is is found at the next look.
                 self.idle().await;
             }

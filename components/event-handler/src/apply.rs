@@ -211,6 +211,8 @@ impl ApplyLoop {
         let registry = &self.process.registry;
         if let Err(reason) = first.event(registry) {
             let failure = FoldFailure { position: first.position, key: None, reason: reason.to_string() };
+            // What was taken with it does not follow on the checkpoint: all is taken again.
+            self.backlog = Vec::new().into_iter();
             return self.cannot_fold(failure).await;
         }
         let readable = entries.iter().map_while(|entry| entry.event(registry).ok());

@@ -31,8 +31,8 @@ struct Content {
     decoded: OnceLock<Result<Arc<Recorded>, Arc<str>>>,
 }
 
-/// What an event takes in memory beside its payload, roughly.
-const OVERHEAD_BYTES: usize = 512;
+/// What an event takes in memory beside its payload, as it came and decoded, roughly.
+const OVERHEAD_BYTES: usize = 1024;
 
 impl Entry {
     /// `None` where `stored` does not follow on `previous` in the hash chain.

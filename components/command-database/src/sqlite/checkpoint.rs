@@ -61,6 +61,11 @@ impl Checkpoints {
         self.pages.load(Ordering::Relaxed)
     }
 
+    /// Whether the next commit is to start the write-ahead log over, which takes longer than a commit.
+    pub(super) fn is_restart_due(&self) -> bool {
+        self.state.load(Ordering::Acquire) == COPIED && self.pages() >= self.due.load(Ordering::Relaxed)
+    }
+
     /// Called by the writer between transactions. `failed` is told of a checkpoint that failed.
     pub(super) fn after_commit(
         &self,

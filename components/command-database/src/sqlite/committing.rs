@@ -65,6 +65,9 @@ impl SqliteEventStore {
         if log.usual_commit.load(Ordering::Relaxed) > ON_THE_SPOT_MAX || !groups.are_few() {
             return false;
         }
+        if log.checkpoints.is_restart_due() {
+            return false;
+        }
         let Some(writer) = log.writer.try_lock().filter(|_| !log.failed.load(Ordering::Acquire)) else { return false };
         if !log.runtime.stand_in() {
             return false;
@@ -86,13 +89,16 @@ impl Log {
     fn commit_group(self: &Arc<Self>, writer: MutexGuard<'_, Writer>, mut group: Group) {
         let batch = group.take_prepared();
         let hops = telemetry::hops(&batch);
+        let began = self.runtime.now();
         let result = self.append(writer, &batch);
+        // With whatever a commit brings with it, and failed ones too.
+        self.remember(self.runtime.now().saturating_sub(began));
         drop(hops);
         group.answer(result);
     }
 
     /// How long commits take: a slow one counts at once, quick ones little by little.
-    pub(super) fn remember(&self, commit: Duration) {
+    fn remember(&self, commit: Duration) {
         let commit = u64::try_from(commit.as_micros()).unwrap_or(u64::MAX);
         let usual = self.usual_commit.load(Ordering::Relaxed);
         let mean = (usual.min(8 * ON_THE_SPOT_MAX) * 7 + commit) / 8;

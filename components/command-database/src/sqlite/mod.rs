@@ -265,7 +265,6 @@ impl Log {
         // Committed only: nobody sees from memory what a power cut could take back.
         self.recent.lock().push(events);
         self.head.store(Position::count(writer.tail.head), Ordering::Release);
-        self.remember(duration);
         self.config.metrics.committed(batch.len(), duration, Position::count(writer.tail.head));
         writer.wal.make_room(self.checkpoints.pages());
         self.checkpoint(&writer);

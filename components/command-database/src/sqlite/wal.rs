@@ -16,7 +16,7 @@ const FRAME_BYTES: u64 = 4096 + 24;
 const SPARE_BYTES: u64 = 256 * FRAME_BYTES;
 /// How much is made at first: a process that just started has time.
 const FIRST_BYTES: usize = 8 << 20;
-const NEXT_BYTES: usize = 1 << 20;
+const NEXT_BYTES: usize = 2 << 20;
 
 pub(super) struct Wal {
     path: PathBuf,
@@ -47,7 +47,7 @@ impl Wal {
     }
 }
 
-/// The file's length, which is `wanted` at least from now on.
+/// Adds zeros to a file that is shorter than `wanted`. Returns its length then, after which there may be still more to add.
 fn lengthen(path: &Path, wanted: u64, more: usize) -> io::Result<u64> {
     // Opened as it is, and to append: never a file that is not SQLite's, never over what is there.
     let mut file = OpenOptions::new().append(true).open(path)?;

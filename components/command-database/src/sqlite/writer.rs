@@ -47,6 +47,8 @@ pub(super) struct Writer {
     pub(super) clock: Clock,
     pub(super) lease: super::relay::Lease,
     pub(super) wal: Wal,
+    /// A hint is being written, or was when its job ended by a panic: commits are not synced.
+    is_unsynced: bool,
 }
 
 /// What a batch came to.
@@ -75,7 +77,7 @@ impl Writer {
         let tail = read_tail(&connection)?;
         let clock = Clock::read(&connection, now)?;
         let names = NumbersByName::default();
-        Ok(Self { connection, tail, names, streams: HashMap::new(), clock, lease: None, wal })
+        Ok(Self { connection, tail, names, streams: HashMap::new(), clock, lease: None, wal, is_unsynced: false })
     }
 
     /// Everything of the batch in one durable commit. `recorded_at` in microseconds.
@@ -114,6 +116,7 @@ impl Writer {
             // A job that panicked left its transaction open.
             self.undo()?;
         }
+        self.sync_again()?;
         self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         // Caches are hints, the log decides: another process may have written since.
         if read_head(&self.connection)? != self.tail.head {
@@ -175,11 +178,21 @@ impl Writer {
         if !self.connection.is_autocommit() {
             self.undo()?;
         }
+        self.is_unsynced = true;
         self.connection.pragma_update(None, "synchronous", "NORMAL")?;
         let written = write(self);
         // Before anything else, for the appends that follow.
-        self.connection.pragma_update(None, "synchronous", "FULL")?;
+        self.sync_again()?;
         written
+    }
+
+    /// Makes commits wait for the disk, if a hint before did not.
+    fn sync_again(&mut self) -> Result<()> {
+        if self.is_unsynced {
+            self.connection.pragma_update(None, "synchronous", "FULL")?;
+            self.is_unsynced = false;
+        }
+        Ok(())
     }
 
     pub(super) fn save_snapshot(&mut self, snapshot: &Snapshot) -> Result<()> {

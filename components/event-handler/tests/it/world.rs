@@ -302,6 +302,15 @@ pub(crate) async fn eventually(what: &str, holds: impl AsyncFn() -> bool) -> Dur
     began.elapsed()
 }
 
+/// Waits until each projection has counted so many events: rows can be read a moment before their events are counted.
+pub(crate) async fn until_counted(handler: &Handle, events: u64) {
+    let all = async || {
+        let applied = |each: &event_handler::ProjectionStatus| each.applied_from_queue + each.applied_from_log;
+        handler.status().projections.iter().all(|each| applied(each) == events)
+    };
+    eventually(&format!("{events} events are counted"), all).await;
+}
+
 pub(crate) async fn until_mode(handler: &Handle, mode: Mode) -> Duration {
     eventually(&format!("mode {}", mode.name()), async || handler.status().mode == mode).await
 }

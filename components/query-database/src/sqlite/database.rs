@@ -176,14 +176,15 @@ impl Writing {
 
     /// Stores the commits that wait.
     fn store(&self, commits: &Commits, mut writer: MutexGuard<'_, Writer>) {
-        let answer = commits.store(&mut writer);
-        self.written(writer, true);
-        answer();
+        if let Some(answer) = commits.store(&mut writer) {
+            self.written(writer, true);
+            answer();
+        }
     }
 
     /// Stores the commits that wait, here if they are few and the writer is free.
     fn see_to(&self, commits: &Commits) {
-        let on_the_spot = if commits.are_few() { self.writer.try_lock() } else { None };
+        let on_the_spot = if commits.may_be_written_here() { self.writer.try_lock() } else { None };
         match on_the_spot {
             Some(writer) => self.store(commits, writer),
             None => self.send_for(commits),

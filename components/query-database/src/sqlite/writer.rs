@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::{SqliteConfig, file, row::number, table::Table, write};
 use crate::{Commit, CommitOutcome, Error, Generation, HeadSeen, OwnerToken};
 
-/// The writing connection and what it need not look up twice. Lives on the database's worker.
+/// The writing connection and what it need not look up twice. Used by the database's worker, and for few rows by whoever asks.
 pub(super) struct Writer {
     pub(super) path: PathBuf,
     pub(super) connection: Connection,
@@ -59,6 +59,11 @@ impl Writer {
         &mut self,
         work: impl FnOnce(&mut Self) -> rusqlite::Result<Option<T>>,
     ) -> Result<Option<T>, Error> {
+        if !self.connection.is_autocommit() {
+            // A job that panicked left its transaction open.
+            self.lineage = None;
+            self.run("ROLLBACK").map_err(|source| file::writing(&self.path, source))?;
+        }
         self.run("BEGIN IMMEDIATE").map_err(|source| file::writing(&self.path, source))?;
         let worked = match work(self) {
             Ok(Some(output)) => match self.run("COMMIT") {
