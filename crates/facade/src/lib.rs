@@ -49,3 +49,9 @@ pub use model::{
     Projection, Recorded, Refusal, Registry, RegistryError,
 };
 pub use node::{App, Dev, Handler, Output, Settings};
+
+/// The allocator of every binary that links this crate (ADR 0012). A command is allocated by one thread and freed by another,
+/// which the system's allocator answers with a lock.
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -9,6 +9,10 @@ use hyper_util::{
 };
 use tokio::net::TcpListener;
 
+/// The one that applications on Diptych have.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 pub(crate) async fn serve(router: Router) -> std::io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("listening on {}", listener.local_addr()?);
