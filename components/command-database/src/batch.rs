@@ -204,9 +204,14 @@ impl Groups {
         queue.is_committing.then_some(Group { batch, answers })
     }
 
+    /// How many commands wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.queue.lock().commands
+    }
+
     /// Whether so few commands wait that handing them over takes longer than writing them.
     pub(crate) fn are_few(&self) -> bool {
-        self.waiting.queue.lock().commands <= FEW_COMMANDS
+        self.waiting() <= FEW_COMMANDS
     }
 
     /// Ends committing, unless something waits.

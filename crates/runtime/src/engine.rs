@@ -27,6 +27,9 @@ pub trait Engine: Send + Sync + 'static {
     /// could: then the caller must not block.
     fn stand_in(&self) -> bool;
 
+    /// Lets other threads that are ready go first. For blocking work; a simulation has no other threads.
+    fn yield_thread(&self);
+
     /// Starts a worker: jobs run one at a time, in the order of submission. A simulation runs them on the spot.
     fn worker(&self, name: &str) -> Box<dyn WorkerQueue>;
 }

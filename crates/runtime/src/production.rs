@@ -73,6 +73,10 @@ impl Engine for Production {
         true
     }
 
+    fn yield_thread(&self) {
+        thread::yield_now();
+    }
+
     fn worker(&self, name: &str) -> Box<dyn WorkerQueue> {
         let (jobs, queue) = mpsc::channel::<Job>();
         thread::Builder::new()

@@ -114,6 +114,11 @@ impl Runtime {
         self.engine.stand_in()
     }
 
+    /// Lets other threads that are ready go first. Within a [`Worker`]'s job only: a task lets others go by awaiting.
+    pub fn yield_thread(&self) {
+        self.engine.yield_thread();
+    }
+
     /// Starts a worker for blocking work.
     #[must_use]
     pub fn worker(&self, name: &str) -> Worker {

@@ -98,6 +98,8 @@ impl Engine for ProcessEngine {
         false
     }
 
+    fn yield_thread(&self) {}
+
     fn worker(&self, _name: &str) -> Box<dyn WorkerQueue> {
         Box::new(InlineWorker::new(Arc::clone(&self.life)))
     }

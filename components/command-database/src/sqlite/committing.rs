@@ -6,7 +6,7 @@ use std::{
 };
 
 use parking_lot::MutexGuard;
-use runtime::Worker;
+use runtime::{Runtime, Worker};
 
 use super::{Log, SqliteEventStore, writer::Writer};
 use crate::{Group, Groups, telemetry};
@@ -17,6 +17,11 @@ const GROUPS_IN_A_ROW: usize = 16;
 /// Commits that take longer than this, in microseconds, are not made by the task that asks.
 const ON_THE_SPOT_MAX: u64 = 1000;
 
+/// Commands that make a commit worth its cost without waiting for more of them.
+const COMMANDS_ENOUGH: usize = 32;
+/// How often in a row the writer gives way for nothing before it commits.
+const IN_VAIN_MAX: u32 = 4;
+
 /// Has the writer's worker commit what waits.
 fn send_for(writing: &Worker, log: &Arc<Log>, groups: Groups) {
     let again = Again(Some((writing.clone(), log.clone(), groups.clone())));
@@ -24,6 +29,7 @@ fn send_for(writing: &Worker, log: &Arc<Log>, groups: Groups) {
     // It runs whether or not somebody waits for it.
     drop(writing.run(move || {
         for _ in 0..GROUPS_IN_A_ROW {
+            gather(&log.runtime, &groups);
             let Some(group) = groups.next() else { return again.cancel() };
             match log.begin_job() {
                 Ok(writer) => log.commit_group(writer, group),
@@ -31,6 +37,19 @@ fn send_for(writing: &Worker, log: &Arc<Log>, groups: Groups) {
             }
         }
     }));
+}
+
+/// Lets those who are about to hand a command over do so first: the writer has just answered, and whoever was answered, or came
+/// meanwhile, needs the processors it would take. It costs nothing where they are free, and no time is waited for: it ends once
+/// giving way brings nothing more.
+fn gather(runtime: &Runtime, groups: &Groups) {
+    let (mut waiting, mut in_vain) = (groups.waiting(), 0);
+    while (1..COMMANDS_ENOUGH).contains(&waiting) && in_vain < IN_VAIN_MAX {
+        runtime.yield_thread();
+        let now = groups.waiting();
+        in_vain = if now > waiting { 0 } else { in_vain + 1 };
+        waiting = now;
+    }
 }
 
 /// Sends for the worker when dropped, also by a panic: those who come later must not wait for ever.

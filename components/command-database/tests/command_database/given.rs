@@ -145,6 +145,8 @@ impl Engine for ByHand {
         false
     }
 
+    fn yield_thread(&self) {}
+
     fn worker(&self, _name: &str) -> Box<dyn WorkerQueue> {
         Box::new(OnTheSpot)
     }
