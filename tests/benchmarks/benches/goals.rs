@@ -100,11 +100,13 @@ fn load(server: &Server, connections: usize, seconds: u64, prefix: &str, keyed: 
 /// P1, P2, P3, P4.
 fn commands(rounds: usize) {
     let noop = Server::start(&binary("noop"), &[], address_after_listening);
-    let (mut alone, mut projected, mut keyed, mut tail, mut single, mut rates) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let bare = Server::start(&binary("bare"), &[], address_after_listening);
+    let (mut alone, mut projected, mut keyed, mut tail, mut single, mut rates, mut bound) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds {
         let prefix = format!("r{round}");
         let base = load(&noop, CONNECTIONS, 4, &prefix, false).rate();
+        bound.push(load(&bare, CONNECTIONS, 4, &prefix, false).rate() / base);
         let system = System::start("commands_only");
         // The first moments fill caches and grow files.
         load(&system.server, CONNECTIONS, 1, &format!("w{round}"), false);
@@ -124,6 +126,7 @@ fn commands(rounds: usize) {
     report("P1", "commands/s at 64 connections, of the no-op", Spread::of(alone), 0.50, true);
     figure("  commands/s", Spread::of(rates));
     figure("  the same with an idempotency key each", Spread::of(keyed));
+    figure("  one thread that appends to SQLite, and nothing else", Spread::of(bound));
     report("P2", "the same with five projections live", Spread::of(projected), 0.40, true);
     report("P3", "one client's command p50, of no-op p50 + fdatasync p50", Spread::of(single), 1.7, false);
     report("P4", "p99 at 64 connections, of p50", Spread::of(tail), 3.5, false);
