@@ -13,6 +13,13 @@ struct Reached {
     last: u64,
 }
 
+impl Reached {
+    /// Whether the table of streams may say `stored` of a stream that came so far, having all that came up to `position`.
+    fn may_be_stored_as(self, stored: Self, position: u64) -> bool {
+        self == stored || (self.last > position && stored.version <= self.version && stored.last <= self.last)
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct Streams {
     /// By number: streams are numbered from 1 in the order of their first events.
@@ -78,19 +85,22 @@ impl Streams {
     pub(crate) fn finish(&mut self, scan: &mut LogScan, findings: &mut Findings) {
         let mut wrong = Vec::new();
         let mut next = 1;
-        let read = scan.streams(|stream| {
-            // Their names are asked for afterwards.
-            wrong.extend((next..stream.number).filter(|number| self.seen(*number) != Reached::default()).map(absent));
-            next = stream.number.saturating_add(1);
-            let seen = self.seen(stream.number);
-            if (seen.version, seen.last) != (stream.version.cast_unsigned(), stream.last.cast_unsigned()) {
-                wrong.push(stream);
-            }
-            wrong.truncate(WRONG_MAX);
+        let read = scan.streams_position().and_then(|position| {
+            let position = position.cast_unsigned();
+            let is_wrong = |stream: &ScannedStream| {
+                let stored = Reached { version: stream.version.cast_unsigned(), last: stream.last.cast_unsigned() };
+                !self.seen(stream.number).may_be_stored_as(stored, position)
+            };
+            let read = scan.streams(|stream| {
+                // Their names are asked for afterwards.
+                wrong.extend((next..stream.number).map(absent).filter(is_wrong));
+                next = stream.number.saturating_add(1);
+                wrong.extend(Some(stream).filter(is_wrong));
+                wrong.truncate(WRONG_MAX);
+            });
+            wrong.extend((next..self.dense.len() as i64).map(absent).filter(is_wrong));
+            read
         });
-        wrong.extend(
-            (next..self.dense.len() as i64).filter(|number| self.seen(*number) != Reached::default()).map(absent),
-        );
         for stream in wrong {
             let seen = self.seen(stream.number);
             findings.add(Violation::Stream {

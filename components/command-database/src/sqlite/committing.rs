@@ -35,6 +35,7 @@ fn send_for(writing: &Worker, log: &Arc<Log>, groups: Groups) {
                 Ok(writer) => log.commit_group(writer, group),
                 Err(error) => group.answer(Err(error)),
             }
+            log.write_index();
         }
     }));
 }
@@ -84,7 +85,7 @@ impl SqliteEventStore {
         if log.usual_commit.load(Ordering::Relaxed) > ON_THE_SPOT_MAX || !groups.are_few() {
             return false;
         }
-        if log.checkpoints.is_restart_due() {
+        if log.checkpoints.is_restart_due() || log.index_is_due() {
             return false;
         }
         let Some(writer) = log.writer.try_lock().filter(|_| !log.failed.load(Ordering::Acquire)) else { return false };

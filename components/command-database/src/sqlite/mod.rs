@@ -13,6 +13,7 @@ mod relay;
 mod row;
 mod scan;
 mod schema;
+mod stream_index;
 #[cfg(test)]
 mod tests;
 mod wal;
@@ -43,6 +44,7 @@ use self::{
     reader::{Reader, View},
     recent::Recent,
     schema::FirstEpoch,
+    stream_index::StreamIndex,
     wal::Wal,
     writer::{AppendFailure, Appended, Writer},
 };
@@ -123,6 +125,8 @@ struct Log {
     runtime: Runtime,
     config: SqliteConfig,
     writer: Mutex<Writer>,
+    /// The streams that the table of streams lags behind on.
+    index: Arc<Mutex<StreamIndex>>,
     checkpoints: Checkpoints,
     failed: AtomicBool,
     /// Microseconds that a commit usually takes.
@@ -186,6 +190,7 @@ impl SqliteEventStore {
                 config,
                 head: AtomicU64::new(Position::count(writer.tail.head)),
                 recent: Mutex::new(Recent::new(RECENT_EVENTS_MAX, RECENT_BYTES_MAX)),
+                index: writer.index(),
                 writer: Mutex::new(writer),
                 checkpoints,
                 failed: AtomicBool::new(false),
@@ -230,6 +235,18 @@ impl SqliteEventStore {
     ) -> std::result::Result<T, Error> {
         let log = self.log.clone();
         self.writing.run(move || log.hint(write)).await.map_err(|_| Error::WorkerGone)?
+    }
+}
+
+impl Drop for Log {
+    /// Leaves a file that nothing has to be recovered of.
+    fn drop(&mut self) {
+        if !self.failed.load(Ordering::Acquire)
+            && let Err(failure) = self.writer.get_mut().finish_index()
+        {
+            let error = failure.while_writing(&self.path);
+            tracing::warn!(error = %error, "the index of streams is completed at the next start");
+        }
     }
 }
 
@@ -298,6 +315,23 @@ impl Log {
         Ok(written)
     }
 
+    fn index_is_due(&self) -> bool {
+        self.index.lock().is_due(Position::new(self.head.load(Ordering::Acquire)))
+    }
+
+    /// Brings the table of streams on, where that is due. What fails is tried again: nothing depends on it.
+    fn write_index(self: &Arc<Self>) {
+        let Ok(mut writer) = self.begin_job() else { return };
+        if !self.index_is_due() {
+            return;
+        }
+        if let Err(failure) = writer.write_index() {
+            let error = self.failure(failure, Failure::while_writing);
+            tracing::warn!(error = %error, "the index of streams lags behind");
+        }
+        self.checkpoint(&writer);
+    }
+
     fn begin_job(&self) -> std::result::Result<MutexGuard<'_, Writer>, Error> {
         // After a failed write or sync the file is left to recovery.
         if self.failed.load(Ordering::Acquire) { Err(Error::WorkerGone) } else { Ok(self.writer.lock()) }
@@ -331,7 +365,11 @@ impl EventStore for SqliteEventStore {
             let batch: Vec<_> = batch.into_iter().map(|append| Prepared::new(append, &mut bytes)).collect();
             let _hops = telemetry::hops(&batch);
             let log = self.log.clone();
-            let append = move || log.begin_job().and_then(|writer| log.append(writer, &batch));
+            let append = move || {
+                let appended = log.begin_job().and_then(|writer| log.append(writer, &batch));
+                log.write_index();
+                appended
+            };
             self.writing.run(append).await.map_err(|_| Error::WorkerGone)?
         })
     }
@@ -364,7 +402,13 @@ impl EventStore for SqliteEventStore {
     fn load(&self, streams: Vec<Load>, limit: ReadLimit) -> BoxFuture<'_, std::result::Result<Vec<Loaded>, Error>> {
         Box::pin(async move {
             let are_few = streams.len() <= GLANCE_STREAMS_MAX;
-            let load = move |view: &mut View<'_>| streams.iter().map(|load| view.load(load, limit)).collect();
+            let behind = {
+                let index = self.log.index.lock();
+                streams.iter().map(|load| index.find(&load.stream)).collect::<Vec<_>>()
+            };
+            let load = move |view: &mut View<'_>| {
+                streams.iter().zip(behind).map(|(load, behind)| view.load(load, behind, limit)).collect()
+            };
             if are_few { self.glance(&self.loading, load).await } else { self.view(&self.loading, load).await }
         })
     }
@@ -375,7 +419,8 @@ impl EventStore for SqliteEventStore {
         after: Option<StreamVersion>,
         limit: ReadLimit,
     ) -> BoxFuture<'_, std::result::Result<Vec<StoredEvent>, Error>> {
-        Box::pin(self.view(&self.loading, move |view| view.read_stream(&stream, after, limit)))
+        let behind = self.log.index.lock().find(&stream);
+        Box::pin(self.view(&self.loading, move |view| view.read_stream(&stream, behind, after, limit)))
     }
 
     fn head(&self) -> BoxFuture<'_, std::result::Result<Head, Error>> {

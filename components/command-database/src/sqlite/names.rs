@@ -93,6 +93,9 @@ fn add(connection: &Connection, statement: &str, key: impl Params) -> Result<i64
     Ok(connection.prepare_cached(statement)?.insert(key)?)
 }
 
+const NAME_OF_STREAM: &str = "SELECT category, id FROM streams WHERE stream = ?1
+    UNION ALL SELECT category, id FROM new_streams WHERE stream = ?1 LIMIT 1";
+
 /// What a reader has seen. A number that was ever committed keeps its name, so this is never stale.
 #[derive(Default)]
 pub(super) struct KnownNames {
@@ -118,7 +121,7 @@ impl NamesByNumber<'_> {
         if let Some(stream) = self.known.streams.get(&number) {
             return Ok(Some(stream.clone()));
         }
-        let mut statement = self.connection.prepare_cached("SELECT category, id FROM streams WHERE stream = ?1")?;
+        let mut statement = self.connection.prepare_cached(NAME_OF_STREAM)?;
         let row: Option<(i64, Arc<str>)> =
             statement.query_row([number], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
         let Some((category, id)) = row else { return Ok(None) };

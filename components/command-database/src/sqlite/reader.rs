@@ -9,6 +9,7 @@ use super::{
     failure::{Failure, Result},
     names::{KnownNames, NamesByNumber},
     row::{self, Epochs, number},
+    stream_index::Stream,
     writer::snapshot_checksum,
 };
 use crate::{Head, Load, Loaded, ReadLimit, Snapshot};
@@ -72,12 +73,6 @@ pub(super) struct View<'a> {
     pub(super) epochs: Epochs,
 }
 
-struct StreamRow {
-    number: i64,
-    version: StreamVersion,
-    last: Position,
-}
-
 impl View<'_> {
     pub(super) fn head(&mut self) -> Result<Head> {
         let epoch = self.epochs.lineage.current().ok_or_else(|| Failure::corrupt(0, "the lineage is empty"))?.id;
@@ -115,8 +110,9 @@ impl View<'_> {
         Ok(events)
     }
 
-    pub(super) fn load(&mut self, load: &Load, limit: ReadLimit) -> Result<Loaded> {
-        let Some(stream) = self.find_stream(&load.stream)? else {
+    /// `behind` says where the stream stands if the table of streams does not; asked for before this state of the log was.
+    pub(super) fn load(&mut self, load: &Load, behind: Option<Stream>, limit: ReadLimit) -> Result<Loaded> {
+        let Some(stream) = self.find_stream(&load.stream, behind)? else {
             return Ok(Loaded { snapshot: None, events: Vec::new(), version: None });
         };
         self.names.know_stream(stream.number, &load.stream);
@@ -128,15 +124,19 @@ impl View<'_> {
     pub(super) fn read_stream(
         &mut self,
         id: &StreamId,
+        behind: Option<Stream>,
         after: Option<StreamVersion>,
         limit: ReadLimit,
     ) -> Result<Vec<StoredEvent>> {
-        let Some(stream) = self.find_stream(id)? else { return Ok(Vec::new()) };
+        let Some(stream) = self.find_stream(id, behind)? else { return Ok(Vec::new()) };
         self.names.know_stream(stream.number, id);
         self.stream_events(&stream, after, limit)
     }
 
-    fn find_stream(&self, id: &StreamId) -> Result<Option<StreamRow>> {
+    fn find_stream(&self, id: &StreamId, behind: Option<Stream>) -> Result<Option<Stream>> {
+        if behind.is_some() {
+            return Ok(behind);
+        }
         let mut statement = self.connection.prepare_cached(
             "SELECT stream, version, last_position FROM categories JOIN streams USING (category)
              WHERE tenant = ?1 AND aggregate = ?2 AND id = ?3",
@@ -148,13 +148,13 @@ impl View<'_> {
             .optional()?;
         let Some((number, version, last)) = found else { return Ok(None) };
         match (StreamVersion::new(version.cast_unsigned()), Position::new(last.cast_unsigned())) {
-            (Some(version), Some(last)) => Ok(Some(StreamRow { number, version, last })),
+            (Some(version), Some(last)) => Ok(Some(Stream { number, version, last })),
             _ => Err(Failure::corrupt(0, format!("stream {id} has version {version} at position {last}"))),
         }
     }
 
     /// A snapshot is a hint: one that is damaged, of another shape, or ahead of its stream is as good as none.
-    fn find_snapshot(&self, stream: &StreamRow, load: &Load) -> Result<Option<Snapshot>> {
+    fn find_snapshot(&self, stream: &Stream, load: &Load) -> Result<Option<Snapshot>> {
         let mut statement = self
             .connection
             .prepare_cached("SELECT version, checksum, state FROM snapshots WHERE stream = ?1 AND state_shape = ?2")?;
@@ -175,7 +175,7 @@ impl View<'_> {
 
     fn stream_events(
         &mut self,
-        stream: &StreamRow,
+        stream: &Stream,
         after: Option<StreamVersion>,
         limit: ReadLimit,
     ) -> Result<Vec<StoredEvent>> {
@@ -200,7 +200,7 @@ impl View<'_> {
     }
 
     /// Most streams are short: one look at each event is enough.
-    fn short_stream(&mut self, stream: &StreamRow, after: u64, limit: ReadLimit) -> Result<Vec<StoredEvent>> {
+    fn short_stream(&mut self, stream: &Stream, after: u64, limit: ReadLimit) -> Result<Vec<StoredEvent>> {
         let mut events = Vec::with_capacity((stream.version.get().saturating_sub(after)) as usize);
         let (mut version, mut position) = (stream.version.get(), Some(number(stream.last.get())));
         while version > after {
@@ -223,7 +223,7 @@ impl View<'_> {
     }
 
     /// Positions of the `most` versions after `after`, newest first.
-    fn stream_positions(&self, stream: &StreamRow, after: u64, most: usize) -> Result<Vec<i64>> {
+    fn stream_positions(&self, stream: &Stream, after: u64, most: usize) -> Result<Vec<i64>> {
         let current = stream.version.get();
         let newest = current.min(after.saturating_add(most as u64));
         if newest <= after {

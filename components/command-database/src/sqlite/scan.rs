@@ -222,6 +222,16 @@ impl LogScan {
         Ok(())
     }
 
+    /// The position up to which [`LogScan::streams`] is to tell where streams stand. Of streams with later events it tells
+    /// something that was so once, or nothing.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn streams_position(&self) -> std::result::Result<i64, Error> {
+        let read = || self.connection.query_row("SELECT position FROM stream_index", [], |row| row.get(0));
+        read().map_err(|error| self.failed(error))
+    }
+
     /// Tells `each` of every stream, by number.
     ///
     /// # Errors

@@ -15,8 +15,9 @@ use crate::Error;
 
 /// "Dlog": tells a log from other SQLite files.
 const APPLICATION_ID: u32 = 0x446c_6f67;
-/// Of the tables below.
-const FORMAT: u32 = 1;
+/// Of the tables below. The first one had no index of streams that may lag behind.
+const FORMAT: u32 = 2;
+const FORMAT_FIRST: u32 = 1;
 /// SQLite up to 3.51.2 can lose what a write-ahead log held when it starts over.
 const ENGINE_MIN: i32 = 3_051_003;
 const PAGE_BYTES: u32 = 4096;
@@ -26,12 +27,18 @@ pub(super) const BUSY_WAIT: Duration = Duration::from_secs(5);
 /// Names are interned: an event row holds small integers. A stream's events are linked backward by `back`, with a mark
 /// every [`MARK_EVERY`](super::MARK_EVERY) versions to enter long streams by; there is no index on (stream, version).
 ///
+/// `streams` may lag behind the events: it has what came up to `stream_index.position`, and of what came later some. A stream
+/// that it does not have is in `new_streams`.
+///
 /// In `events`: `back` = how many positions back the stream's previous event is, NULL for the first; `recorded_at` = in
 /// microseconds after the first epoch began; `decided_ago` = that minus the time that the decision saw; `event_id` NULL =
 /// derived from command and `command_index`; `correlation`, `causation` NULL = the command's id; `trace` NULL = the trace
 /// named like the command, without parent, state, not sampled. Small numbers are small on disk, NULL takes one byte. The payload
 /// comes last, so that what stands before it is read without it.
 const TABLES: &str = "
+CREATE TABLE new_streams (stream INTEGER PRIMARY KEY, category INTEGER NOT NULL, id TEXT NOT NULL) STRICT;
+CREATE TABLE stream_index (only INTEGER PRIMARY KEY CHECK (only = 1), position INTEGER NOT NULL) STRICT;
+INSERT INTO stream_index VALUES (1, 0);
 CREATE TABLE lineage (ordinal INTEGER PRIMARY KEY, epoch BLOB NOT NULL UNIQUE, first INTEGER NOT NULL,
     began INTEGER NOT NULL) STRICT;
 CREATE TABLE categories (category INTEGER PRIMARY KEY, tenant TEXT NOT NULL, aggregate TEXT NOT NULL,
@@ -58,6 +65,13 @@ CREATE TABLE relay (only INTEGER PRIMARY KEY CHECK (only = 1), token INTEGER NOT
 CREATE TABLE clock (only INTEGER PRIMARY KEY CHECK (only = 1), elapsed INTEGER NOT NULL) STRICT;
 INSERT INTO relay VALUES (1, 0, NULL);
 INSERT INTO clock VALUES (1, 0);
+";
+
+/// What the first format lacks, where nothing lags behind.
+const SINCE_FIRST: &str = "
+CREATE {temporary} TABLE new_streams (stream INTEGER PRIMARY KEY, category INTEGER NOT NULL, id TEXT NOT NULL) STRICT;
+CREATE {temporary} TABLE stream_index (only INTEGER PRIMARY KEY CHECK (only = 1), position INTEGER NOT NULL) STRICT;
+INSERT INTO stream_index SELECT 1, coalesce(max(position), 0) FROM events;
 ";
 
 /// What a new log begins with.
@@ -87,7 +101,7 @@ pub(super) fn inspect(path: &Path) -> std::result::Result<(), Error> {
         return Err(foreign(format!("its first {} bytes are no SQLite header", header.len())));
     }
     match (field(68), field(60)) {
-        (Some(APPLICATION_ID), Some(FORMAT)) => Ok(()),
+        (Some(APPLICATION_ID), Some(FORMAT_FIRST..=FORMAT)) => Ok(()),
         (Some(APPLICATION_ID), Some(found)) if found > FORMAT => {
             Err(Error::FormatTooNew { path: path.to_owned(), found, format_max: FORMAT })
         }
@@ -132,12 +146,26 @@ fn fill(draft: &Path, epoch: FirstEpoch) -> Result<()> {
 
 /// A connection that may write. Checkpoints are asked for by name, never made by a commit.
 pub(super) fn connect_writing(path: &Path) -> Result<Connection> {
-    connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE, -32_768)
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE, -32_768)?;
+    if format_of(&connection)? == FORMAT_FIRST {
+        let tables = SINCE_FIRST.replace("{temporary}", "");
+        connection.execute_batch(&format!("BEGIN IMMEDIATE; {tables} PRAGMA user_version = {FORMAT}; COMMIT"))?;
+    }
+    Ok(connection)
 }
 
 /// A connection that reads only.
 pub(super) fn connect_reading(path: &Path) -> Result<Connection> {
-    connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY, -16_384)
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY, -16_384)?;
+    if format_of(&connection)? == FORMAT_FIRST {
+        // Nobody has written to it since: what it lacks is made up beside it.
+        connection.execute_batch(&SINCE_FIRST.replace("{temporary}", "TEMP"))?;
+    }
+    Ok(connection)
+}
+
+fn format_of(connection: &Connection) -> Result<u32> {
+    Ok(connection.query_row("PRAGMA user_version", [], |row| row.get(0))?)
 }
 
 /// `cache` as SQLite has it: negative, in KiB, taken only as it is used.

@@ -1,9 +1,10 @@
 //! The one connection that writes.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use model::{EpochId, EventId, Hash, Metadata, Position, StoredEvent, StreamId, StreamVersion};
+use parking_lot::Mutex;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use uuid::Uuid;
 
@@ -14,6 +15,7 @@ use super::{
     idempotency,
     names::{NumbersByName, remember},
     row::{self, Numbers, Place, number},
+    stream_index::{Stream, StreamIndex},
     wal::Wal,
 };
 use crate::{Decision, IdempotencyRecord, Outcome, Snapshot, StoredDecision, chain::Prepared};
@@ -32,18 +34,14 @@ pub(super) struct Tail {
     streams: i64,
 }
 
-#[derive(Clone, Copy)]
-struct Stream {
-    number: i64,
-    version: StreamVersion,
-    last: Position,
-}
-
 pub(super) struct Writer {
     pub(super) connection: Connection,
     pub(super) tail: Tail,
     names: NumbersByName,
+    /// Where streams stand, after what a transaction under way has written.
     streams: HashMap<StreamId, Stream>,
+    /// What is committed of them and not in `streams`, also for those who read.
+    index: Arc<Mutex<StreamIndex>>,
     pub(super) clock: Clock,
     pub(super) lease: super::relay::Lease,
     pub(super) wal: Wal,
@@ -64,6 +62,8 @@ struct Written {
     /// Whether there is anything to commit.
     wrote: bool,
     tail: Tail,
+    /// The streams that it moves on, some more than once.
+    moved: Vec<(StreamId, Stream)>,
 }
 
 /// Where an append failed: before the commit everything can be undone, in it nothing is known.
@@ -77,7 +77,14 @@ impl Writer {
         let tail = read_tail(&connection)?;
         let clock = Clock::read(&connection, now)?;
         let names = NumbersByName::default();
-        Ok(Self { connection, tail, names, streams: HashMap::new(), clock, lease: None, wal, is_unsynced: false })
+        let index = Arc::new(Mutex::new(StreamIndex::recover(&connection, tail.head)?));
+        let streams = HashMap::new();
+        Ok(Self { connection, tail, names, streams, index, clock, lease: None, wal, is_unsynced: false })
+    }
+
+    /// The streams that the table lags behind on.
+    pub(super) fn index(&self) -> Arc<Mutex<StreamIndex>> {
+        self.index.clone()
     }
 
     /// Everything of the batch in one durable commit. `recorded_at` in microseconds.
@@ -87,8 +94,8 @@ impl Writer {
         recorded_at: i64,
         now: Duration,
     ) -> std::result::Result<Appended, AppendFailure> {
-        let written = self.begin().and_then(|()| self.write(batch, recorded_at, now));
-        let Written { appended, wrote, tail } = match written {
+        let written = self.sync_again().and_then(|()| self.begin()).and_then(|()| self.write(batch, recorded_at, now));
+        let Written { appended, wrote, tail, moved } = match written {
             Ok(written) => written,
             Err(failure) => return Err(self.roll_back(AppendFailure::Write(failure))),
         };
@@ -103,7 +110,37 @@ impl Writer {
             return Err(self.roll_back(AppendFailure::Commit(error)));
         }
         self.tail = tail;
+        self.index.lock().moved(moved);
         Ok(appended)
+    }
+
+    /// Brings the table of streams on by a step. A hint in that nobody waits for the disk: what a power cut takes back of it is
+    /// found again by the events.
+    pub(super) fn write_index(&mut self) -> Result<()> {
+        self.hint(|writer| {
+            writer.begin()?;
+            let step = writer.index.lock().step(writer.tail.head, writer.tail.streams);
+            let Self { connection, names, .. } = writer;
+            if let Err(failure) =
+                step.write(connection, |id| names.find_category(connection, id)).and_then(|()| writer.commit())
+            {
+                writer.index.lock().give_up();
+                writer.undo()?;
+                return Err(failure);
+            }
+            for (id, stream) in writer.index.lock().stepped(step) {
+                remember(&mut writer.streams, id, stream);
+            }
+            Ok(())
+        })
+    }
+
+    /// Brings the table of streams on to the log's end.
+    pub(super) fn finish_index(&mut self) -> Result<()> {
+        while self.index.lock().is_behind() {
+            self.write_index()?;
+        }
+        Ok(())
     }
 
     pub(super) fn commit(&self) -> Result<()> {
@@ -116,12 +153,12 @@ impl Writer {
             // A job that panicked left its transaction open.
             self.undo()?;
         }
-        self.sync_again()?;
         self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         // Caches are hints, the log decides: another process may have written since.
         if read_head(&self.connection)? != self.tail.head {
             self.forget();
             self.tail = read_tail(&self.connection)?;
+            *self.index.lock() = StreamIndex::recover(&self.connection, self.tail.head)?;
         }
         Ok(())
     }
@@ -148,28 +185,32 @@ impl Writer {
     }
 
     fn write(&mut self, batch: &[Prepared], recorded_at: i64, now: Duration) -> Result<Written> {
-        let Self { connection, names, streams, clock, tail, .. } = self;
+        let Self { connection, names, streams, index, clock, tail, .. } = self;
+        if streams.len() >= STREAMS_MAX {
+            // Not within a transaction: what it writes is known here alone.
+            streams.clear();
+        }
         let mut tail = *tail;
         tail.recorded_at = tail.recorded_at.max(recorded_at);
         let mut batch_write = BatchWrite {
             connection,
             event: connection.prepare_cached(row::INSERT)?,
-            new_stream: connection.prepare_cached("INSERT INTO streams VALUES (?1, ?2, ?3, ?4, ?5)")?,
-            stream: connection
-                .prepare_cached("UPDATE streams SET version = ?2, last_position = ?3 WHERE stream = ?1")?,
+            new_stream: connection.prepare_cached("INSERT INTO new_streams VALUES (?1, ?2, ?3)")?,
             names,
             streams,
+            index,
+            moved: Vec::with_capacity(batch.len()),
             tail,
             elapsed: clock.seconds(now),
             wrote: false,
             written: Vec::with_capacity(batch.iter().map(|prepared| prepared.contents.len()).sum()),
         };
         let outcomes = batch.iter().map(|prepared| batch_write.command(prepared)).collect::<Result<Vec<_>>>()?;
-        let BatchWrite { wrote, tail, written: events, .. } = batch_write;
+        let BatchWrite { wrote, tail, moved, written: events, .. } = batch_write;
         if wrote {
             clock.keep_roughly(connection, now)?;
         }
-        Ok(Written { appended: Appended { outcomes, events }, wrote, tail })
+        Ok(Written { appended: Appended { outcomes, events }, wrote, tail, moved })
     }
 
     /// Keeps a hint: a transaction of its own whose loss in a power cut costs nothing, so nobody waits for the disk.
@@ -187,7 +228,7 @@ impl Writer {
     }
 
     /// Makes commits wait for the disk, if a hint before did not.
-    fn sync_again(&mut self) -> Result<()> {
+    pub(super) fn sync_again(&mut self) -> Result<()> {
         if self.is_unsynced {
             self.connection.pragma_update(None, "synchronous", "FULL")?;
             self.is_unsynced = false;
@@ -196,18 +237,18 @@ impl Writer {
     }
 
     pub(super) fn save_snapshot(&mut self, snapshot: &Snapshot) -> Result<()> {
-        let Some(category) = self.names.find_category(&self.connection, &snapshot.stream)? else { return Ok(()) };
+        let Self { connection, names, streams, index, .. } = self;
         // Never one ahead of its stream, and never an older one in place of a newer one of the same shape.
-        let mut statement = self.connection.prepare_cached(
-            "INSERT INTO snapshots (stream, version, checksum, state_shape, state)
-             SELECT stream, ?3, ?4, ?5, ?6 FROM streams WHERE category = ?1 AND id = ?2 AND version >= ?3
+        let stream = find_stream(connection, names, streams, index, &snapshot.stream)?;
+        let Some(stream) = stream.filter(|stream| stream.version >= snapshot.version) else { return Ok(()) };
+        let mut statement = connection.prepare_cached(
+            "INSERT INTO snapshots (stream, version, checksum, state_shape, state) VALUES (?1, ?2, ?3, ?4, ?5)
              ON CONFLICT (stream) DO UPDATE SET version = excluded.version, checksum = excluded.checksum,
                  state_shape = excluded.state_shape, state = excluded.state
              WHERE excluded.version >= version OR excluded.state_shape <> state_shape",
         )?;
         statement.execute(params![
-            category,
-            snapshot.stream.id,
+            stream.number,
             number(snapshot.version.get()),
             snapshot_checksum(snapshot.version, &snapshot.state_shape, &snapshot.state),
             snapshot.state_shape.0,
@@ -215,6 +256,40 @@ impl Writer {
         ])?;
         Ok(())
     }
+}
+
+/// Streams that are kept in mind; beyond that it starts over.
+const STREAMS_MAX: usize = 65_536;
+
+/// Where a stream stands; `None` where there is none of that name.
+fn find_stream(
+    connection: &Connection,
+    names: &mut NumbersByName,
+    streams: &mut HashMap<StreamId, Stream>,
+    index: &Mutex<StreamIndex>,
+    id: &StreamId,
+) -> Result<Option<Stream>> {
+    if let Some(stream) = streams.get(id) {
+        return Ok(Some(*stream));
+    }
+    if let Some(stream) = index.lock().find(id) {
+        streams.insert(id.clone(), stream);
+        return Ok(Some(stream));
+    }
+    let Some(category) = names.find_category(connection, id)? else { return Ok(None) };
+    let mut statement = connection
+        .prepare_cached("SELECT stream, version, last_position FROM streams WHERE category = ?1 AND id = ?2")?;
+    let row: Option<(i64, i64, i64)> =
+        statement.query_row(params![category, id.id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?;
+    let Some((number, version, last)) = row else { return Ok(None) };
+    let (Some(version), Some(last)) =
+        (StreamVersion::new(version.cast_unsigned()), Position::new(last.cast_unsigned()))
+    else {
+        return Err(Failure::corrupt(0, format!("stream {id} has version {version} at position {last}")));
+    };
+    let stream = Stream { number, version, last };
+    streams.insert(id.clone(), stream);
+    Ok(Some(stream))
 }
 
 pub(super) fn snapshot_checksum(version: StreamVersion, shape: &Hash, state: &[u8]) -> i32 {
@@ -243,14 +318,16 @@ fn read_tail(connection: &Connection) -> Result<Tail> {
     });
     let epoch =
         connection.query_row("SELECT epoch FROM lineage ORDER BY ordinal DESC LIMIT 1", [], |row| row.get(0))?;
-    let streams: Option<i64> = connection.query_row("SELECT max(stream) FROM streams", [], |row| row.get(0))?;
+    let greatest = "SELECT max(coalesce((SELECT max(stream) FROM streams), 0),
+        coalesce((SELECT max(stream) FROM new_streams), 0))";
+    let streams = connection.query_row(greatest, [], |row| row.get(0))?;
     Ok(Tail {
         head: read_head(connection)?,
         hash,
         recorded_at,
         epoch: EpochId(Uuid::from_bytes(epoch)),
         began,
-        streams: streams.unwrap_or(0),
+        streams,
     })
 }
 
@@ -259,9 +336,10 @@ struct BatchWrite<'a> {
     connection: &'a Connection,
     event: CachedStatement<'a>,
     new_stream: CachedStatement<'a>,
-    stream: CachedStatement<'a>,
     names: &'a mut NumbersByName,
     streams: &'a mut HashMap<StreamId, Stream>,
+    index: &'a Mutex<StreamIndex>,
+    moved: Vec<(StreamId, Stream)>,
     tail: Tail,
     elapsed: i64,
     wrote: bool,
@@ -278,7 +356,7 @@ impl BatchWrite<'_> {
             let same = record.fingerprint == idempotency.fingerprint;
             return Ok(if same { Outcome::Replayed(record) } else { Outcome::KeyReused });
         }
-        let stream = self.find_stream(&append.stream)?;
+        let stream = find_stream(self.connection, self.names, self.streams, self.index, &append.stream)?;
         let current = stream.map(|stream| stream.version);
         if !append.expected.accepts(current) {
             return Ok(Outcome::VersionConflict { current });
@@ -299,28 +377,6 @@ impl BatchWrite<'_> {
             self.wrote = true;
         }
         Ok(Outcome::Committed { first, version, head, epoch: self.tail.epoch })
-    }
-
-    fn find_stream(&mut self, id: &StreamId) -> Result<Option<Stream>> {
-        if let Some(stream) = self.streams.get(id) {
-            return Ok(Some(*stream));
-        }
-        let Some(category) = self.names.find_category(self.connection, id)? else { return Ok(None) };
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT stream, version, last_position FROM streams WHERE category = ?1 AND id = ?2")?;
-        let row: Option<(i64, i64, i64)> = statement
-            .query_row(params![category, id.id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-            .optional()?;
-        let Some((number, version, last)) = row else { return Ok(None) };
-        let (Some(version), Some(last)) =
-            (StreamVersion::new(version.cast_unsigned()), Position::new(last.cast_unsigned()))
-        else {
-            return Err(Failure::corrupt(0, format!("stream {id} has version {version} at position {last}")));
-        };
-        let stream = Stream { number, version, last };
-        remember(self.streams, id.clone(), stream);
-        Ok(Some(stream))
     }
 
     /// Writes a command's events and moves its stream. Returns the stream's version after them.
@@ -372,21 +428,16 @@ impl BatchWrite<'_> {
     }
 
     fn move_stream(&mut self, id: &StreamId, is_new: bool, stream: Stream) -> Result<()> {
-        let (version, last) = (number(stream.version.get()), number(stream.last.get()));
         if is_new {
             let category = match self.names.find_category(self.connection, id)? {
                 Some(category) => category,
                 None => self.names.add_category(self.connection, id)?,
             };
-            self.new_stream.execute(params![stream.number, category, id.id, version, last])?;
+            self.new_stream.execute(params![stream.number, category, id.id])?;
             self.tail.streams = stream.number;
-        } else {
-            self.stream.execute(params![stream.number, version, last])?;
         }
-        match self.streams.get_mut(id) {
-            Some(known) => *known = stream,
-            None => remember(self.streams, id.clone(), stream),
-        }
+        self.moved.push((id.clone(), stream));
+        self.streams.insert(id.clone(), stream);
         Ok(())
     }
 }

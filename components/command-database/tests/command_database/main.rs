@@ -9,3 +9,4 @@ mod group_commit;
 mod hops;
 mod model;
 mod sqlite;
+mod stream_index;

@@ -17,10 +17,10 @@ async fn foreign_and_newer_files_are_refused_and_left_as_they_are() {
         bytes[at] = byte;
         bytes
     };
-    let is_newer: fn(&Error) -> bool = |error| matches!(error, Error::FormatTooNew { found: 2, format_max: 1, .. });
+    let is_newer: fn(&Error) -> bool = |error| matches!(error, Error::FormatTooNew { found: 3, format_max: 2, .. });
     let is_foreign: fn(&Error) -> bool = |error| matches!(error, Error::Foreign { .. });
     for (bytes, is_expected) in [
-        (with(63, 2), is_newer),
+        (with(63, 3), is_newer),
         (with(71, 0), is_foreign),
         (b"no database at all".to_vec(), is_foreign),
         (Vec::new(), is_foreign),
