@@ -40,6 +40,7 @@ pub struct Dev {
     front_shutdown: Shutdown,
     admin_shutdown: Shutdown,
     shutdown: Shutdown,
+    rows: Arc<SqliteQueryDatabase>,
     directory: DataDirectory,
 }
 
@@ -106,7 +107,7 @@ impl Dev {
         let page_token_key = directory.secret("page-token", &runtime)?;
         let queries = roles::query_service::start(
             &registry,
-            rows,
+            rows.clone(),
             page_token_key,
             &settings.query_service,
             &runtime,
@@ -150,6 +151,7 @@ impl Dev {
             front_shutdown,
             admin_shutdown,
             shutdown,
+            rows,
             directory,
         })
     }
@@ -216,6 +218,9 @@ impl Dev {
         self.executor.drain().await;
         self.relay.drain().await;
         self.boxes.handler.stop().await;
+        if let Err(error) = self.rows.flush().await {
+            tracing::warn!(error = %error, "the last rows were not stored; they are folded again at the next start");
+        }
         self.shutdown.request();
         self.admin_shutdown.request();
         drop(self.directory);

@@ -83,7 +83,7 @@ pub struct Forked {
 /// What became of a [`Commit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommitOutcome {
-    /// Rows and checkpoint are stored.
+    /// Rows and checkpoint have changed, and who reads from now on sees both. A crash may take both back, never one of them.
     Stored,
     /// Nothing was: another owner took over, or the checkpoint was not `from`. Step down and forget what is cached.
     Fenced,
@@ -267,7 +267,8 @@ pub trait RowWriter: Send + Sync + 'static {
     /// [`Error::Corrupt`] where one does not fit its checksum.
     fn rows(&self, generation: Generation, keys: Vec<RowKey>) -> BoxFuture<'_, Result<Vec<Option<Bytes>>, Error>>;
 
-    /// Stores rows and checkpoint in one transaction that compares owner and old checkpoint.
+    /// Changes rows and checkpoint together, if owner and old checkpoint are still the same. Commits of a generation become
+    /// durable in their order, each whole, at the latest when the database is closed in order.
     ///
     /// # Errors
     /// Nothing is stored, except that after [`Error::Commit`] it is unknown.

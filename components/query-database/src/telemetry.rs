@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 use tracing::Span;
@@ -21,6 +21,7 @@ pub(crate) struct Telemetry {
     pub(crate) commit_duration: Histogram,
     pub(crate) rows_written: Family<OfReadModel, Counter>,
     pub(crate) fenced: Counter,
+    pub(crate) memtable_bytes: Gauge,
 }
 
 /// From 20 µs on, doubling, up to 0.6 s.
@@ -30,17 +31,27 @@ fn commit_duration() -> Histogram {
 
 impl Telemetry {
     pub(crate) fn new() -> Self {
-        Self { commit_duration: commit_duration(), rows_written: Family::default(), fenced: Counter::default() }
+        Self {
+            commit_duration: commit_duration(),
+            rows_written: Family::default(),
+            fenced: Counter::default(),
+            memtable_bytes: Gauge::default(),
+        }
     }
 
     /// Under the names that operators see: `_total` is added to counters when they are shown.
     pub(crate) fn register(&self, registry: &mut Registry) {
         registry.register(
             "diptych_query_database_commit_duration_seconds",
-            "Time for storing rows and their checkpoint",
+            "Time for writing rows and their checkpoints from memory into the file",
             self.commit_duration.clone(),
         );
         registry.register("diptych_query_database_rows_written", "Rows put or deleted", self.rows_written.clone());
+        registry.register(
+            "diptych_query_database_memtable_bytes",
+            "Committed rows that are not in the file yet, roughly",
+            self.memtable_bytes.clone(),
+        );
         registry.register("diptych_query_database_fenced", "Commits refused to a former owner", self.fenced.clone());
     }
 }

@@ -2,11 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use model::Lineage;
+use model::{Hash, Lineage, Position};
 use rusqlite::{Connection, types::ValueRef};
 
 use super::row::{from_sql, optional_position};
-use crate::{Checkpoint, Generation, HeadSeen};
+use crate::{Checkpoint, Generation, HeadSeen, OwnerToken};
 
 /// Tells this process's monotonic time from that of the processes before it.
 #[derive(Clone, Copy)]
@@ -21,6 +21,52 @@ impl Clock {
         let seen_at = if clock == self.id { seen_at } else { micros(self.opened_at) };
         Duration::from_micros(u64::try_from(micros(now).saturating_sub(seen_at)).unwrap_or(0))
     }
+}
+
+impl Clock {
+    /// How long ago it was `seen_at`, by this process's time.
+    pub(super) fn since(self, now: Duration, seen_at: i64) -> Duration {
+        self.age(now, self.id, seen_at)
+    }
+}
+
+/// A generation's checkpoint as it is in the file, whether it serves or not.
+pub(super) struct Stored {
+    pub(super) owner: OwnerToken,
+    pub(super) serving: bool,
+    pub(super) position: Option<Position>,
+    pub(super) hash: Hash,
+    pub(super) lineage: Arc<Lineage>,
+    pub(super) head: Option<Position>,
+    /// By this process's time.
+    pub(super) seen_at: i64,
+    pub(super) held: Option<Arc<str>>,
+}
+
+/// Reads it; `None` where there is none, or the log does not have it.
+pub(super) fn stored(
+    connection: &Connection,
+    lineages: &mut Lineages,
+    generation: Generation,
+    clock: Clock,
+) -> rusqlite::Result<Option<Stored>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT owner, serving, position, hash, lineage, head, head_seen_at, clock, held FROM diptych_checkpoints \
+         WHERE generation = ?1 AND forked IS NULL",
+    )?;
+    let mut rows = statement.query([generation.0.cast_signed()])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let seen_at = if row.get::<_, i64>(7)? == clock.id { row.get(6)? } else { micros(clock.opened_at) };
+    Ok(Some(Stored {
+        owner: OwnerToken(row.get::<_, i64>(0)?.cast_unsigned()),
+        serving: row.get(1)?,
+        position: optional_position(row.get_ref(2)?)?,
+        hash: Hash(row.get(3)?),
+        lineage: lineages.get(connection, row.get(4)?)?,
+        head: optional_position(row.get_ref(5)?)?,
+        seen_at,
+        held: row.get_ref(8)?.as_str_or_null().map_err(from_sql)?.map(Arc::from),
+    }))
 }
 
 /// Of a point in time of this process. One that lies before the process is negative.

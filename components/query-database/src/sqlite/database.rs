@@ -2,29 +2,27 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt, select};
 use model::{Lineage, ReadModel, RowKey};
-use parking_lot::{Mutex, MutexGuard};
-use runtime::{Runtime, Worker, give_way};
-use rusqlite::Connection;
+use parking_lot::Mutex;
+use runtime::{Runtime, Worker};
 use tokio::sync::watch;
 
 use super::{
     checkpoint::{Clock, micros},
-    commits::Commits,
-    file, generations,
+    file,
+    flushing::Writing,
+    generations,
     lists::Lists,
+    memtable::{Look, Memtable, Part, Put},
     pool::Pool,
     reader::Reader,
-    writer::{Writer, wal_checkpoint},
+    writer::Writer,
 };
 use crate::{
     Checkpoint, Commit, CommitOutcome, Error, Forked, Generation, GenerationStatus, HeadSeen, List, ListRead, Owned,
@@ -45,6 +43,10 @@ pub struct SqliteConfig {
     pub writer_cache_bytes: u64,
     /// Memory for pages, of each reading connection.
     pub reader_cache_bytes: u64,
+    /// How long what is committed stays in memory alone. A crash loses that much, rows together with their checkpoint.
+    pub flush_after: Duration,
+    /// Memory for what is committed and not in the file. At half of it the file is written at once; beyond it commits wait.
+    pub memtable_bytes_max: usize,
     /// The file grows no further: a commit that would need more is refused as on a full disk. `None` for no limit.
     pub file_bytes_max: Option<u64>,
 }
@@ -57,6 +59,8 @@ impl Default for SqliteConfig {
             list_duration_max: Duration::from_secs(5),
             writer_cache_bytes: 64 << 20,
             reader_cache_bytes: 8 << 20,
+            flush_after: Duration::from_millis(250),
+            memtable_bytes_max: 64 << 20,
             file_bytes_max: None,
         }
     }
@@ -65,29 +69,21 @@ impl Default for SqliteConfig {
 /// Rows and checkpoints in one SQLite file.
 ///
 /// # Durability
-/// Less than the log's: a power cut may lose the last commits, each of them whole. The checkpoint goes with its rows, so that
-/// the Event Handler folds the lost part again.
+/// Less than the log's: a crash loses what was committed in the last moments ([`SqliteConfig::flush_after`]), and a power cut
+/// perhaps some more, always rows together with their checkpoint, so that the Event Handler folds the lost part again. One that
+/// is dropped in order writes all it has.
 pub struct SqliteQueryDatabase {
     runtime: Runtime,
     path: PathBuf,
     pool: Arc<Pool>,
     lists: Lists,
     rows: (Worker, Arc<Mutex<Reader>>),
-    writing: Writing,
-    commits: Commits,
-    telemetry: Telemetry,
+    flush_after: Duration,
+    writing: Arc<Writing>,
 }
 
-/// What jobs on the writer's worker share.
-#[derive(Clone)]
-struct Writing {
-    worker: Worker,
-    writer: Arc<Mutex<Writer>>,
-    mover: Worker,
-    moving: Arc<(Mutex<Connection>, AtomicBool)>,
-    changes: watch::Sender<u64>,
-    pool: Arc<Pool>,
-}
+/// A switch can overtake a read; two in a row hardly do.
+const ATTEMPTS_MAX: usize = 8;
 
 /// Rows that are read for a fold without handing the work over: it would take longer than so few.
 const KEYS_ON_THE_SPOT_MAX: usize = 8;
@@ -106,36 +102,39 @@ impl SqliteQueryDatabase {
     pub fn open(path: &Path, runtime: &Runtime, config: &SqliteConfig) -> Result<Self, Error> {
         file::prepare(path)?;
         let clock = Clock { id: runtime.random_u64().cast_signed(), opened_at: runtime.now() };
-        let writer = Writer::open(path, config, clock.id)?;
+        let writer = Writer::open(path, config, clock)?;
+        let memtable = Arc::new(Memtable::new(clock, config.memtable_bytes_max));
         let (list_workers, limit) = (config.list_workers, config.list_duration_max);
         let cache_bytes = config.reader_cache_bytes;
         let pool = Arc::new(Pool::open(path, config.readers, cache_bytes, clock)?);
-        let telemetry = Telemetry::new();
         Ok(Self {
             runtime: runtime.clone(),
             path: path.to_owned(),
             pool: pool.clone(),
-            lists: Lists::open(path, runtime, list_workers, limit, cache_bytes, clock)?,
+            lists: Lists::open(path, runtime, list_workers, limit, cache_bytes, clock, memtable.clone())?,
             rows: (
                 runtime.worker("query-database-rows"),
                 Arc::new(Mutex::new(Reader::open(path, cache_bytes, clock)?)),
             ),
-            writing: Writing {
+            writing: Arc::new(Writing {
+                runtime: runtime.clone(),
                 worker: runtime.worker("query-database"),
                 writer: Arc::new(Mutex::new(writer)),
                 mover: runtime.worker("query-database-wal"),
                 moving: Arc::new((Mutex::new(file::writer(path, cache_bytes)?), AtomicBool::new(false))),
                 changes: watch::Sender::new(0),
                 pool,
-            },
-            commits: Commits::new(runtime.clone(), telemetry.clone()),
-            telemetry,
+                memtable,
+                flushing: Arc::default(),
+                telemetry: Telemetry::new(),
+            }),
+            flush_after: config.flush_after,
         })
     }
 
     /// Adds this box's metrics to `registry`.
     pub fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
-        self.telemetry.register(registry);
+        self.writing.telemetry.register(registry);
     }
 
     /// When the head was seen, in this process's time.
@@ -143,129 +142,109 @@ impl SqliteQueryDatabase {
         micros(self.runtime.now()).saturating_sub(micros(head.age))
     }
 
-    /// Runs `work` on the writer's worker; readers that wait are told afterwards.
+    /// Brings what is in memory into the file.
+    ///
+    /// # Errors
+    /// When the file cannot be written: it stays in memory, and is tried again.
+    pub async fn flush(&self) -> Result<(), Error> {
+        let writing = self.writing.clone();
+        self.writing.worker.run(move || writing.flush()).await.unwrap_or(Err(Error::WorkerGone))
+    }
+
+    /// Runs `work` on the writer's worker, with nothing in memory alone; readers that wait are told afterwards. Of these
+    /// generations memory learns what the file has then.
     fn write<T: Send + 'static>(
         &self,
+        generations: Vec<Generation>,
         work: impl FnOnce(&mut Writer) -> Result<T, Error> + Send + 'static,
     ) -> BoxFuture<'static, Result<T, Error>> {
         let writing = self.writing.clone();
         let job = move || {
             let mut writer = writing.writer.lock();
+            writing.flush_by(&mut writer)?;
             let written = work(&mut writer);
+            let learn = |generation| writing.learn(&mut writer, generation).map(drop);
+            let learnt = generations.into_iter().try_for_each(learn);
             writing.written(writer, written.is_ok());
-            written
+            written.and_then(|written| learnt.map(|()| written))
         };
         self.writing.worker.run(job).map(|done| done.unwrap_or(Err(Error::WorkerGone))).boxed()
     }
+
+    /// A commit that memory cannot take as it is.
+    fn write_through(&self, commit: Commit, seen_at: i64) -> BoxFuture<'static, Result<CommitOutcome, Error>> {
+        let writing = self.writing.clone();
+        let generation = commit.generation;
+        self.write(vec![generation], move |writer| {
+            let Some(entry) = writing.memtable.find(generation) else { return Ok(CommitOutcome::Fenced) };
+            let (owner, from, to, hash) = (commit.owner, commit.from, commit.to, commit.hash);
+            let (lineage, head) = (commit.lineage.clone(), commit.head.position);
+            let rows = commit.rows.into_iter().map(|row| (row.key.clone(), Arc::new(row))).collect();
+            let part =
+                Part { entry: entry.clone(), owner, from, to, hash, lineage, head, seen_at, rows: Arc::new(rows) };
+            let outcome = writing.store(writer, &[&part])?.first().copied().unwrap_or(CommitOutcome::Fenced);
+            if outcome == CommitOutcome::Stored {
+                entry.given(owner, &commit.lineage);
+            }
+            Ok(outcome)
+        })
+    }
 }
 
-impl Writing {
-    /// Whatever there is to do after a write. Readers that wait are told.
-    fn written(&self, mut writer: MutexGuard<'_, Writer>, is_stored: bool) {
-        let wal_is_long = writer.wal_is_long();
-        drop(writer);
-        // Also after a failure: a commit may have been stored although it failed.
-        self.pool.committed();
-        if is_stored {
-            self.changes.send_modify(|changes| *changes += 1);
+impl Drop for SqliteQueryDatabase {
+    fn drop(&mut self) {
+        if let Err(error) = self.writing.flush() {
+            tracing::warn!(error = %error, "the last rows were not stored; they are folded again at the next start");
         }
-        if wal_is_long {
-            self.clone().move_wal();
-        }
-    }
-
-    /// Stores the commits that wait.
-    fn store(&self, commits: &Commits, mut writer: MutexGuard<'_, Writer>) {
-        if let Some(answer) = commits.store(&mut writer) {
-            self.written(writer, true);
-            answer();
-        }
-    }
-
-    /// Stores the commits that wait, here if they are few and the writer is free.
-    fn see_to(&self, commits: &Commits) {
-        let on_the_spot = if commits.may_be_written_here() { self.writer.try_lock() } else { None };
-        match on_the_spot {
-            Some(writer) => self.store(commits, writer),
-            None => self.send_for(commits),
-        }
-    }
-
-    /// Has the worker store the commits that wait, unless it is about to.
-    fn send_for(&self, commits: &Commits) {
-        if !commits.expect() {
-            return;
-        }
-        let (writing, commits) = (self.clone(), commits.clone());
-        // It runs whether or not somebody waits for it.
-        drop(self.worker.run(move || {
-            commits.arrived();
-            writing.store(&commits, writing.writer.lock());
-            // What was too much for one transaction.
-            writing.send_for(&commits);
-        }));
-    }
-
-    /// Moves the WAL into the file: most of it beside the commits, the rest between two of them.
-    fn move_wal(self) {
-        if self.moving.1.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let mover = self.mover.clone();
-        let job = move || {
-            let moved = self.pool.let_go().and_then(|()| wal_checkpoint(&self.moving.0.lock(), "PASSIVE"));
-            let worker = self.worker.clone();
-            let rest = worker.run(move || {
-                if let Err(error) = moved.and_then(|_| self.finish_wal()) {
-                    // Nothing is lost: the WAL has it all, and the next time is soon.
-                    tracing::warn!(error = %error, "cannot move the query database's WAL into its file");
-                }
-                self.moving.1.store(false, Ordering::Release);
-            });
-            // It runs whether or not somebody waits for it.
-            drop(rest);
-        };
-        drop(mover.run(job));
-    }
-
-    /// Lets the next commit start the WAL over. It can if all is moved, and nobody's snapshot began before all was: snapshots
-    /// that begin afterwards read the file alone.
-    fn finish_wal(&self) -> rusqlite::Result<()> {
-        self.pool.let_go()?;
-        self.writer.lock().finish_wal()?;
-        self.pool.let_go()
     }
 }
 
 impl RowWriter for SqliteQueryDatabase {
     fn take(&self, read_model: Arc<ReadModel>) -> BoxFuture<'_, Result<Owned, Error>> {
-        self.write(move |writer| writer.take(&read_model))
+        let writing = self.writing.clone();
+        self.write(Vec::new(), move |writer| {
+            let owned = writer.take(&read_model)?;
+            writing.learn(writer, owned.generation)?;
+            Ok(owned)
+        })
     }
 
     fn mark_forked(&self, forked: Forked) -> BoxFuture<'_, Result<bool, Error>> {
-        self.write(move |writer| writer.mark_forked(&forked))
+        self.write(vec![forked.generation], move |writer| writer.mark_forked(&forked))
     }
 
     fn rows(&self, generation: Generation, keys: Vec<RowKey>) -> BoxFuture<'_, Result<Vec<Option<Bytes>>, Error>> {
+        // Before the file is asked: what leaves memory is there.
+        let here = self.writing.memtable.find(generation).map(|entry| entry.bodies(&keys));
+        let here = here.unwrap_or_else(|| vec![None; keys.len()]);
+        let missing: Vec<RowKey> =
+            keys.into_iter().zip(&here).filter_map(|(key, here)| here.is_none().then_some(key)).collect();
+        let join = move |stored: Vec<Option<Bytes>>| {
+            let mut stored = stored.into_iter();
+            here.into_iter().map(|here| here.unwrap_or_else(|| stored.next().flatten())).collect()
+        };
         let (worker, reader) = &self.rows;
-        if keys.len() <= KEYS_ON_THE_SPOT_MAX
+        if missing.is_empty() {
+            return std::future::ready(Ok(join(Vec::new()))).boxed();
+        }
+        if missing.len() <= KEYS_ON_THE_SPOT_MAX
             && let Some(mut reader) = reader.try_lock()
         {
-            return std::future::ready(reader.rows(generation, &keys)).boxed();
+            return std::future::ready(reader.rows(generation, &missing).map(join)).boxed();
         }
         let reader = reader.clone();
-        let rows = worker.run(move || reader.lock().rows(generation, &keys));
-        rows.map(|done| done.unwrap_or(Err(Error::WorkerGone))).boxed()
+        let rows = worker.run(move || reader.lock().rows(generation, &missing));
+        rows.map(|done| done.unwrap_or(Err(Error::WorkerGone)).map(join)).boxed()
     }
 
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<CommitOutcome, Error>> {
         let seen_at = self.seen_at(commit.head);
-        let queued = self.commits.queue(commit, seen_at, commit_span());
+        let span = commit_span();
         Box::pin(async move {
-            // Commits of the same events come together by it.
-            give_way().await;
-            self.writing.see_to(&self.commits);
-            queued.outcome().await
+            let (generation, rows) = (commit.generation, commit.rows.len());
+            let outcome = self.put(commit, seen_at, &span).await?;
+            self.writing.count(generation, rows, outcome);
+            Ok(outcome)
         })
     }
 
@@ -276,7 +255,27 @@ impl RowWriter for SqliteQueryDatabase {
         head: HeadSeen,
     ) -> BoxFuture<'_, Result<(), Error>> {
         let seen_at = self.seen_at(head);
-        self.write(move |writer| writer.refresh_head(&owned, &lineage, head, seen_at))
+        let is_noted = |(generation, owner): &(Generation, OwnerToken)| {
+            let entry = self.writing.memtable.find(*generation);
+            entry.is_some_and(|entry| entry.refresh_head(*owner, &lineage, head.position, seen_at))
+        };
+        let rest: Vec<_> = owned.into_iter().filter(|owned| !is_noted(owned)).collect();
+        if rest.is_empty() {
+            return std::future::ready(Ok(())).boxed();
+        }
+        let writing = self.writing.clone();
+        self.write(Vec::new(), move |writer| {
+            writer.refresh_head(&rest, &lineage, head, seen_at)?;
+            for (generation, owner) in rest {
+                // One that is not owned here stays out of memory.
+                if let Some(entry) = writing.memtable.find(generation)
+                    && writing.learn(writer, generation)?
+                {
+                    entry.given(owner, &lineage);
+                }
+            }
+            Ok(())
+        })
     }
 
     fn hold(
@@ -285,21 +284,55 @@ impl RowWriter for SqliteQueryDatabase {
         owner: OwnerToken,
         reason: Option<String>,
     ) -> BoxFuture<'_, Result<CommitOutcome, Error>> {
-        self.write(move |writer| writer.hold(generation, owner, reason.as_deref()))
+        self.write(vec![generation], move |writer| writer.hold(generation, owner, reason.as_deref()))
     }
 
     fn switch(&self, generation: Generation, owner: OwnerToken) -> BoxFuture<'_, Result<bool, Error>> {
-        self.write(move |writer| writer.switch(generation, owner))
+        // The one that served before may be owned here as well.
+        let owned = self.writing.memtable.owned().iter().map(|entry| entry.table.generation).collect();
+        self.write(owned, move |writer| writer.switch(generation, owner))
     }
 
     fn generations(&self) -> BoxFuture<'_, Result<Vec<GenerationStatus>, Error>> {
         let (worker, reader) = &self.rows;
-        let reader = reader.clone();
+        let (reader, memtable) = (reader.clone(), self.writing.memtable.clone());
         let all = worker.run(move || {
             let reader = reader.lock();
-            generations::all(&reader.connection).map_err(|source| file::reading(&reader.path, source))
+            let mut all = generations::all(&reader.connection).map_err(|source| file::reading(&reader.path, source))?;
+            for status in &mut all {
+                if let Some(entry) = memtable.find(status.generation) {
+                    let (position, hash, held) = entry.stand();
+                    (status.position, status.hash, status.held) = (position, hash, held.as_deref().map(str::to_owned));
+                }
+            }
+            Ok(all)
         });
         all.map(|done| done.unwrap_or(Err(Error::WorkerGone))).boxed()
+    }
+}
+
+impl SqliteQueryDatabase {
+    /// Puts a commit where it belongs: into memory, if it can be there.
+    async fn put(&self, mut commit: Commit, seen_at: i64, span: &tracing::Span) -> Result<CommitOutcome, Error> {
+        let memtable = &self.writing.memtable;
+        loop {
+            let Some(entry) = memtable.find(commit.generation) else { return Ok(CommitOutcome::Fenced) };
+            match span.in_scope(|| memtable.put(&entry, commit, seen_at)) {
+                Put::Done(outcome) => {
+                    if outcome == CommitOutcome::Stored {
+                        self.writing.changes.send_modify(|changes| *changes += 1);
+                        self.writing.plan_flush(self.flush_after);
+                    }
+                    return Ok(outcome);
+                }
+                Put::Misshapen(error) => return Err(file::writing(&self.path, error)),
+                Put::Through(through) => return self.write_through(through, seen_at).await,
+                Put::Full(waiting) => {
+                    self.flush().await?;
+                    commit = waiting;
+                }
+            }
+        }
     }
 }
 
@@ -314,14 +347,29 @@ impl RowReader for SqliteQueryDatabase {
             let span = read_span();
             let _entered = span.enter();
             let now = self.runtime.now();
-            self.pool.read(now, |reader| reader.point(read_model, key, now))
+            for _ in 0..ATTEMPTS_MAX {
+                let (table, checkpoint) = match self.writing.memtable.look(read_model, key, now) {
+                    Some(Look::Found(found)) => return Ok(found),
+                    Some(Look::InFile(table, checkpoint)) => (table, checkpoint),
+                    None => return self.pool.read(now, |reader| reader.point(read_model, key, now)),
+                };
+                // What was in memory before this read began is in its snapshot, or still in memory.
+                if let Some(read) = self.pool.read(now, |reader| reader.point_of(&table, key, now))? {
+                    let is_newer = read.checkpoint.position > checkpoint.position;
+                    return Ok(if is_newer { read } else { PointRead { row: read.row, checkpoint } });
+                }
+            }
+            Err(Error::NotServing { read_model: read_model.to_owned() })
         })
     }
 
     fn checkpoint<'a>(&'a self, read_model: &'a str) -> BoxFuture<'a, Result<Checkpoint, Error>> {
         Box::pin(async move {
             let now = self.runtime.now();
-            self.pool.read(now, |reader| reader.checkpoint(read_model, now))
+            match self.writing.memtable.checkpoint(read_model, now) {
+                Some(checkpoint) => Ok(checkpoint),
+                None => self.pool.read(now, |reader| reader.checkpoint(read_model, now)),
+            }
         })
     }
 

@@ -14,44 +14,77 @@ use rusqlite::{
 
 use super::{
     file, generations,
+    memtable::Overlay,
+    merge,
     reader::{Reader, corrupt},
     row::{self, from_sql},
     table::{FIRST_INDEX, Table},
 };
 use crate::{Comparison, Direction, Error, Filter, List, ListRead, ListedRow, PageStart};
 
+/// What became of a list.
+pub(super) enum Page {
+    /// It is read; `None` where the generation does not serve.
+    Read(Option<ListRead>),
+    /// The file is further than what was to be added to it: both are to be looked at anew.
+    Overtaken,
+}
+
 impl Reader {
-    /// One page from one snapshot; `None` where the generation does not serve.
-    pub(super) fn list(&mut self, read_model: &str, list: &List, now: Duration) -> Result<Option<ListRead>, Error> {
+    /// One page from one snapshot, with what is in memory.
+    pub(super) fn list(
+        &mut self,
+        read_model: &str,
+        list: &List,
+        overlay: Option<&Overlay>,
+        now: Duration,
+    ) -> Result<Page, Error> {
         self.connection.execute_batch("BEGIN").map_err(|source| file::reading(&self.path, source))?;
-        let page = self.list_in_snapshot(read_model, list, now);
+        let page = self.list_in_snapshot(read_model, list, overlay, now);
         let ended = self.connection.execute_batch("ROLLBACK").map_err(|source| file::reading(&self.path, source));
         page.and_then(|page| ended.map(|()| page))
     }
 
-    fn list_in_snapshot(&mut self, read_model: &str, list: &List, now: Duration) -> Result<Option<ListRead>, Error> {
+    fn list_in_snapshot(
+        &mut self,
+        read_model: &str,
+        list: &List,
+        overlay: Option<&Overlay>,
+        now: Duration,
+    ) -> Result<Page, Error> {
         let serving = generations::serving(&self.connection, read_model);
         match serving.map_err(|source| file::reading(&self.path, source))? {
             None => return Err(Error::NotServing { read_model: read_model.to_owned() }),
-            Some(serving) if serving != list.generation => return Ok(None),
+            Some(serving) if serving != list.generation => return Ok(Page::Read(None)),
             Some(_) => {}
         }
         let table = self.table(list.generation)?;
         let checkpoint = self.checkpoint_of(list.generation, now);
-        let Some(checkpoint) = checkpoint.map_err(|source| file::reading(&self.path, source))? else {
-            return Ok(None);
+        let Some(mut checkpoint) = checkpoint.map_err(|source| file::reading(&self.path, source))? else {
+            return Ok(Page::Read(None));
         };
+        if let Some(overlay) = overlay {
+            if checkpoint.position > overlay.checkpoint.position {
+                return Ok(Page::Overtaken);
+            }
+            checkpoint = overlay.checkpoint.clone();
+        }
+        let hidden = overlay.map_or(0, |overlay| overlay.rows.len());
         let wanted = list.rows_max.saturating_add(1);
         let mut rows = Vec::new();
         for piece in pieces(list)? {
             if rows.len() < wanted {
-                let statement = Statement::of(&table, list, &piece, wanted - rows.len())?;
-                self.read_piece(&table, list, &statement, &mut rows)?;
+                let limit = (wanted - rows.len()).saturating_add(hidden);
+                let statement = Statement::of(&table, list, &piece, limit)?;
+                self.read_piece(&table, list, &statement, overlay, wanted, &mut rows)?;
             }
+        }
+        if let Some(overlay) = overlay {
+            rows = merge::with(rows, merge::of(overlay, list), list);
         }
         let more = rows.len() > list.rows_max;
         rows.truncate(list.rows_max);
-        Ok(Some(ListRead { rows, more, checkpoint }))
+        Ok(Page::Read(Some(ListRead { rows, more, checkpoint })))
     }
 
     fn read_piece(
@@ -59,14 +92,21 @@ impl Reader {
         table: &Table,
         list: &List,
         statement: &Statement<'_>,
+        overlay: Option<&Overlay>,
+        wanted: usize,
         page: &mut Vec<ListedRow>,
     ) -> Result<(), Error> {
         let failed = |source| file::reading(&self.path, source);
         let mut prepared = self.connection.prepare_cached(&statement.text).map_err(failed)?;
         let mut rows = prepared.query(rusqlite::params_from_iter(&statement.parameters)).map_err(failed)?;
         let key_column = FIRST_INDEX + table.read_model.indexes.len();
-        while let Some(found) = rows.next().map_err(failed)? {
+        while page.len() < wanted
+            && let Some(found) = rows.next().map_err(failed)?
+        {
             let key: String = found.get(key_column).map_err(failed)?;
+            if overlay.is_some_and(|overlay| overlay.rows.contains_key(key.as_str())) {
+                continue;
+            }
             let listed = listed(found, table, &list.tenant, &list.order, &key).map_err(failed)?;
             page.push(
                 listed

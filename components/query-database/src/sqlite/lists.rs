@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use runtime::{Runtime, Worker};
 use rusqlite::InterruptHandle;
 
-use super::{checkpoint::Clock, reader::Reader};
+use super::{checkpoint::Clock, list::Page, memtable::Memtable, reader::Reader};
 use crate::{Error, List, ListRead};
 
 /// The workers, each with a connection.
@@ -22,7 +22,11 @@ pub(super) struct Lists {
     next: AtomicUsize,
     limit: Duration,
     runtime: Runtime,
+    memtable: Arc<Memtable>,
 }
+
+/// A flush can overtake a list; many in a row do not.
+const ATTEMPTS_MAX: usize = 8;
 
 struct Seat {
     worker: Worker,
@@ -66,6 +70,7 @@ impl Lists {
         limit: Duration,
         cache_bytes: u64,
         clock: Clock,
+        memtable: Arc<Memtable>,
     ) -> Result<Self, Error> {
         let seat = |_| {
             let reader = Reader::open(path, cache_bytes, clock)?;
@@ -74,7 +79,7 @@ impl Lists {
             Ok(Seat { worker, reader: Arc::new(Mutex::new(reader)), turn: Arc::new(turn) })
         };
         let seats = (0..workers.max(1)).map(seat).collect::<Result<_, Error>>()?;
-        Ok(Self { seats, next: AtomicUsize::new(0), limit, runtime: runtime.clone() })
+        Ok(Self { seats, next: AtomicUsize::new(0), limit, runtime: runtime.clone(), memtable })
     }
 
     /// One page, or [`Error::TimeLimit`]. The time that a list waits for its worker counts.
@@ -84,13 +89,15 @@ impl Lists {
         let job = {
             let (reader, turn, number) = (seat.reader.clone(), seat.turn.clone(), ticket.number);
             let (waited_for, runtime) = (Arc::downgrade(&ticket.waiting), self.runtime.clone());
+            let memtable = self.memtable.clone();
             let read_model = read_model.to_owned();
             let span = tracing::Span::current();
             move || {
                 let _entered = span.enter();
                 turn.begin(number);
                 // Asked after the turn began: from now on the ticket's drop interrupts.
-                let page = waited_for.upgrade().map(|_| reader.lock().list(&read_model, &list, runtime.now()));
+                let page =
+                    waited_for.upgrade().map(|_| read(&mut reader.lock(), &memtable, &read_model, &list, &runtime));
                 turn.end();
                 page
             }
@@ -103,6 +110,24 @@ impl Lists {
             Err(_) => Err(Error::TimeLimit { read_model: read_model.to_owned(), limit: self.limit }),
         }
     }
+}
+
+fn read(
+    reader: &mut Reader,
+    memtable: &Memtable,
+    read_model: &str,
+    list: &List,
+    runtime: &Runtime,
+) -> Result<Option<ListRead>, Error> {
+    for _ in 0..ATTEMPTS_MAX {
+        let now = runtime.now();
+        // Before the snapshot, which then has whatever has left memory.
+        let overlay = memtable.overlay(list.generation, &list.tenant, now);
+        if let Page::Read(read) = reader.list(read_model, list, overlay.as_ref(), now)? {
+            return Ok(read);
+        }
+    }
+    Err(Error::NotServing { read_model: read_model.to_owned() })
 }
 
 impl Turn {

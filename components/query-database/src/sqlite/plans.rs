@@ -30,9 +30,9 @@ fn opened() -> (tempfile::TempDir, Reader, Arc<Table>) {
         indexes: vec![index("name", IndexKind::Text), index("sold", IndexKind::Integer)],
         schema: serde_json::Value::Null,
     });
-    let mut writer = Writer::open(&path, &SqliteConfig::default(), 1).expect("opened");
-    writer.take(&read_model).expect("taken");
     let clock = Clock { id: 1, opened_at: std::time::Duration::ZERO };
+    let mut writer = Writer::open(&path, &SqliteConfig::default(), clock).expect("opened");
+    writer.take(&read_model).expect("taken");
     let mut reader = Reader::open(&path, 1 << 20, clock).expect("opened");
     let table = reader.serving("sales").expect("it serves");
     (directory, reader, table)

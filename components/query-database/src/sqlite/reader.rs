@@ -60,7 +60,8 @@ impl Reader {
         Err(Error::NotServing { read_model: read_model.to_owned() })
     }
 
-    fn point_of(&mut self, table: &Table, key: &RowKey, now: Duration) -> Result<Option<PointRead>, Error> {
+    /// As [`Self::point`], of this generation; `None` where it does not serve.
+    pub(super) fn point_of(&mut self, table: &Table, key: &RowKey, now: Duration) -> Result<Option<PointRead>, Error> {
         let Self { path, connection, lineages, clock, .. } = self;
         let failed = |source| file::reading(path, source);
         let mut statement = connection.prepare_cached(&table.point).map_err(failed)?;

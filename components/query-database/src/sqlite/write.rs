@@ -15,7 +15,11 @@ use super::{
 };
 
 /// Stores `rows`, in their order. To be called within a transaction.
-pub(super) fn rows(connection: &Connection, table: &Table, rows: &[RowWrite]) -> rusqlite::Result<()> {
+pub(super) fn rows<'a>(
+    connection: &Connection,
+    table: &Table,
+    rows: impl IntoIterator<Item = &'a RowWrite>,
+) -> rusqlite::Result<()> {
     let mut statements = Statements {
         connection,
         table,

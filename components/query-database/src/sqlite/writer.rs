@@ -10,10 +10,18 @@ use std::{
 use model::Lineage;
 use rusqlite::{Connection, OptionalExtension};
 
-use super::{SqliteConfig, file, row::number, table::Table, write};
-use crate::{Commit, CommitOutcome, Error, Generation, HeadSeen, OwnerToken};
+use super::{
+    SqliteConfig,
+    checkpoint::{self, Clock, Lineages, Stored},
+    file,
+    memtable::Part,
+    row::number,
+    table::Table,
+    write,
+};
+use crate::{CommitOutcome, Error, Generation, HeadSeen, OwnerToken};
 
-/// The writing connection and what it need not look up twice. Used by the database's worker, and for few rows by whoever asks.
+/// The writing connection and what it need not look up twice. Used by the database's worker.
 pub(super) struct Writer {
     pub(super) path: PathBuf,
     pub(super) connection: Connection,
@@ -21,7 +29,8 @@ pub(super) struct Writer {
     /// The number of the lineage last stored.
     lineage: Option<(Arc<Lineage>, i64)>,
     /// Which process's time `head_seen_at` is in.
-    pub(super) clock: i64,
+    pub(super) clock: Clock,
+    lineages: Lineages,
     /// At most so many pages were written to the WAL since its length was last asked for.
     unmoved_pages: u64,
     /// At most so many of them by the latest commit.
@@ -38,7 +47,7 @@ const WAL_PAGES_MAX: u64 = 4 * WAL_PAGES;
 const WAL_PAGES_TOO_MANY: u64 = 4 * WAL_PAGES_MAX;
 
 impl Writer {
-    pub(super) fn open(path: &Path, config: &SqliteConfig, clock: i64) -> Result<Self, Error> {
+    pub(super) fn open(path: &Path, config: &SqliteConfig, clock: Clock) -> Result<Self, Error> {
         let connection = file::writer(path, config.writer_cache_bytes)?;
         if let Some(bytes_max) = config.file_bytes_max {
             file::limit(&connection, bytes_max).map_err(|source| file::reading(path, source))?;
@@ -49,6 +58,7 @@ impl Writer {
             tables: BTreeMap::new(),
             lineage: None,
             clock,
+            lineages: Lineages::default(),
             unmoved_pages: 0,
             latest_pages: 0,
         })
@@ -86,29 +96,19 @@ impl Writer {
         self.connection.prepare_cached(statement)?.raw_execute().map(drop)
     }
 
-    /// Stores, in one transaction, of each commit rows and checkpoint, or nothing where it is fenced. With each goes when its
-    /// head was seen.
-    pub(super) fn commit(&mut self, commits: &[(&Commit, i64)]) -> Result<Vec<CommitOutcome>, Error> {
-        let mut tables = Vec::with_capacity(commits.len());
-        let mut pages = 1;
-        for (commit, _) in commits {
-            let table = self.table(commit.generation).map_err(|source| file::writing(&self.path, source))?;
-            pages += table.as_ref().map_or(0, |table| commit.rows.len() * (1 + table.read_model.indexes.len()));
-            tables.push(table);
-        }
+    /// Stores, in one transaction, of each part rows and checkpoint, or nothing where it is fenced.
+    pub(super) fn commit(&mut self, parts: &[&Part]) -> Result<Vec<CommitOutcome>, Error> {
+        let pages = parts.iter().map(|part| part.rows.len() * (1 + part.entry.table.read_model.indexes.len()));
+        let pages = 1 + pages.sum::<usize>();
         let stored = self.transact(|writer| {
-            let mut outcomes = Vec::with_capacity(commits.len());
-            for ((commit, seen_at), table) in commits.iter().zip(&tables) {
+            let mut outcomes = Vec::with_capacity(parts.len());
+            for part in parts {
                 // First the checkpoint: whoever is fenced has not written a row.
-                let Some(table) = table else {
-                    outcomes.push(CommitOutcome::Fenced);
-                    continue;
-                };
-                if !writer.advance(commit, *seen_at)? {
+                if !writer.advance(part)? {
                     outcomes.push(CommitOutcome::Fenced);
                     continue;
                 }
-                write::rows(&writer.connection, table, &commit.rows)?;
+                write::rows(&writer.connection, &part.entry.table, part.rows.values().map(|row| &**row))?;
                 outcomes.push(CommitOutcome::Stored);
             }
             let is_any_stored = outcomes.contains(&CommitOutcome::Stored);
@@ -116,12 +116,12 @@ impl Writer {
         })?;
         self.latest_pages = pages as u64;
         self.unmoved_pages += self.latest_pages;
-        Ok(stored.unwrap_or_else(|| vec![CommitOutcome::Fenced; commits.len()]))
+        Ok(stored.unwrap_or_else(|| vec![CommitOutcome::Fenced; parts.len()]))
     }
 
     /// Moves the checkpoint on, if the owner and the old checkpoint are still the same.
-    fn advance(&mut self, commit: &Commit, seen_at: i64) -> rusqlite::Result<bool> {
-        let lineage = self.lineage(&commit.lineage)?;
+    fn advance(&mut self, part: &Part) -> rusqlite::Result<bool> {
+        let lineage = self.lineage(&part.lineage)?;
         let advanced = self
             .connection
             .prepare_cached(
@@ -129,17 +129,23 @@ impl Writer {
                  clock = ?6 WHERE generation = ?7 AND owner = ?8 AND position IS ?9",
             )?
             .execute((
-                number(commit.to),
-                commit.hash.0,
+                number(part.to),
+                part.hash.0,
                 lineage,
-                commit.head.position.map(number),
-                seen_at,
-                self.clock,
-                commit.generation.0.cast_signed(),
-                commit.owner.0.cast_signed(),
-                commit.from.map(number),
+                part.head.map(number),
+                part.seen_at,
+                self.clock.id,
+                part.entry.table.generation.0.cast_signed(),
+                part.owner.0.cast_signed(),
+                part.from.map(number),
             ))?;
         Ok(advanced == 1)
+    }
+
+    /// A generation's checkpoint as it is in the file.
+    pub(super) fn stored(&mut self, generation: Generation) -> Result<Option<Stored>, Error> {
+        let Self { connection, lineages, clock, path, .. } = self;
+        checkpoint::stored(connection, lineages, generation, *clock).map_err(|source| file::reading(path, source))
     }
 
     /// Stores the head as seen for whichever of these owners still own their generation.
@@ -161,7 +167,7 @@ impl Writer {
                     lineage,
                     head.position.map(number),
                     seen_at,
-                    writer.clock,
+                    writer.clock.id,
                     generation.0.cast_signed(),
                     owner.0.cast_signed(),
                 ))?;

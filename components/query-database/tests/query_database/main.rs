@@ -1,7 +1,7 @@
 //! The embedded query database as its neighbours see it.
 
 mod conformance;
-mod shared;
+mod memtable;
 mod sqlite;
 mod support;
 mod telemetry;
