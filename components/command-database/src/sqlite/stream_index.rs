@@ -107,6 +107,7 @@ impl StreamIndex {
     pub(super) fn step(&mut self, head: Option<Position>, streams: i64) -> Step {
         let behind = &self.behind;
         let round = self.round.get_or_insert_with(|| {
+            #[allow(clippy::disallowed_methods, reason = "sorted at once")]
             let mut rest: Vec<StreamId> = behind.keys().cloned().collect();
             rest.sort_unstable_by(|one, other| other.cmp(one));
             Round { position: head, streams, rest }
