@@ -1,6 +1,6 @@
 //! `verify` finds what was changed behind Diptych's back, and only that.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use rusqlite::Connection;
 
@@ -34,6 +34,19 @@ fn table(data: &Path) -> String {
         |row| row.get(0),
     )
     .expect("a table")
+}
+
+/// Rows reach the file a moment after they can be read, and would replace what was changed before.
+fn wait_until_stored(data: &Path) {
+    let rows = Connection::open(data.join("rows.sqlite3")).expect("opened");
+    let stored = || rows.query_row("SELECT min(position) FROM diptych_checkpoints", [], |row| row.get(0));
+    for _ in 0..500 {
+        if stored().is_ok_and(|position: Option<u32>| position == Some(ORDERS as u32)) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("the rows are not in the file after ten seconds");
 }
 
 #[test]
@@ -86,6 +99,7 @@ fn verify_finds_a_change_while_the_system_runs() {
     let directory = tempfile::tempdir().expect("a directory");
     let system = filled(directory.path());
     let table = table(directory.path());
+    wait_until_stored(directory.path());
     change(&directory.path().join("rows.sqlite3"), &format!("UPDATE \"{table}\" SET i_total = 7 WHERE key = 't-5'"));
     assert_eq!(verify(directory.path()).status.code(), Some(3));
     assert_eq!(system.stop(), Some(0));
