@@ -22,6 +22,7 @@ use super::{
     memtable::{Look, Memtable, Part, Put},
     pool::Pool,
     reader::Reader,
+    table::Table,
     writer::Writer,
 };
 use crate::{
@@ -45,7 +46,8 @@ pub struct SqliteConfig {
     pub reader_cache_bytes: u64,
     /// How long what is committed stays in memory alone. A crash loses that much, rows together with their checkpoint.
     pub flush_after: Duration,
-    /// Memory for what is committed and not in the file. At half of it the file is written at once; beyond it commits wait.
+    /// Memory for what is committed and not in the file. At half of it the file is written at once; beyond it commits wait,
+    /// but for those of generations that have less than a sixteenth of it.
     pub memtable_bytes_max: usize,
     /// The file grows no further: a commit that would need more is refused as on a full disk. `None` for no limit.
     pub file_bytes_max: Option<u64>,
@@ -83,7 +85,7 @@ pub struct SqliteQueryDatabase {
 }
 
 /// A switch can overtake a read; two in a row hardly do.
-const ATTEMPTS_MAX: usize = 8;
+const ATTEMPTS_MAX: usize = 2;
 
 /// Rows that are read for a fold without handing the work over: it would take longer than so few.
 const KEYS_ON_THE_SPOT_MAX: usize = 8;
@@ -148,40 +150,30 @@ impl SqliteQueryDatabase {
     /// When the file cannot be written: it stays in memory, and is tried again.
     pub async fn flush(&self) -> Result<(), Error> {
         let writing = self.writing.clone();
-        self.writing.worker.run(move || writing.flush()).await.unwrap_or(Err(Error::WorkerGone))
+        self.writing.worker.run(move || writing.flush(|_| true)).await.unwrap_or(Err(Error::WorkerGone))
     }
 
-    /// Runs `work` on the writer's worker, with nothing in memory alone; readers that wait are told afterwards. Of these
-    /// generations memory learns what the file has then.
+    /// [`Writing::write`] on the writer's worker.
     fn write<T: Send + 'static>(
         &self,
-        generations: Vec<Generation>,
+        concerned: impl Fn(&Table) -> bool + Send + 'static,
         work: impl FnOnce(&mut Writer) -> Result<T, Error> + Send + 'static,
     ) -> BoxFuture<'static, Result<T, Error>> {
         let writing = self.writing.clone();
-        let job = move || {
-            let mut writer = writing.writer.lock();
-            writing.flush_by(&mut writer)?;
-            let written = work(&mut writer);
-            let learn = |generation| writing.learn(&mut writer, generation).map(drop);
-            let learnt = generations.into_iter().try_for_each(learn);
-            writing.written(writer, written.is_ok());
-            written.and_then(|written| learnt.map(|()| written))
-        };
-        self.writing.worker.run(job).map(|done| done.unwrap_or(Err(Error::WorkerGone))).boxed()
+        let written = self.writing.worker.run(move || writing.write(concerned, work));
+        written.map(|done| done.unwrap_or(Err(Error::WorkerGone))).boxed()
     }
 
     /// A commit that memory cannot take as it is.
     fn write_through(&self, commit: Commit, seen_at: i64) -> BoxFuture<'static, Result<CommitOutcome, Error>> {
         let writing = self.writing.clone();
         let generation = commit.generation;
-        self.write(vec![generation], move |writer| {
+        self.write(only(generation), move |writer| {
             let Some(entry) = writing.memtable.find(generation) else { return Ok(CommitOutcome::Fenced) };
-            let (owner, from, to, hash) = (commit.owner, commit.from, commit.to, commit.hash);
-            let (lineage, head) = (commit.lineage.clone(), commit.head.position);
             let rows = commit.rows.into_iter().map(|row| (row.key.clone(), Arc::new(row))).collect();
-            let part =
-                Part { entry: entry.clone(), owner, from, to, hash, lineage, head, seen_at, rows: Arc::new(rows) };
+            let (owner, from, to, hash) = (commit.owner, commit.from, Some(commit.to), commit.hash);
+            let (lineage, head, layers) = (commit.lineage.clone(), commit.head.position, vec![Arc::new(rows)]);
+            let part = Part { entry: entry.clone(), owner, from, to, hash, lineage, head, seen_at, layers };
             let outcome = writing.store(writer, &[&part])?.first().copied().unwrap_or(CommitOutcome::Fenced);
             if outcome == CommitOutcome::Stored {
                 entry.given(owner, &commit.lineage);
@@ -191,9 +183,14 @@ impl SqliteQueryDatabase {
     }
 }
 
+/// Concerned with one generation.
+fn only(generation: Generation) -> impl Fn(&Table) -> bool {
+    move |table| table.generation == generation
+}
+
 impl Drop for SqliteQueryDatabase {
     fn drop(&mut self) {
-        if let Err(error) = self.writing.flush() {
+        if let Err(error) = self.writing.flush(|_| true) {
             tracing::warn!(error = %error, "the last rows were not stored; they are folded again at the next start");
         }
     }
@@ -201,16 +198,21 @@ impl Drop for SqliteQueryDatabase {
 
 impl RowWriter for SqliteQueryDatabase {
     fn take(&self, read_model: Arc<ReadModel>) -> BoxFuture<'_, Result<Owned, Error>> {
-        let writing = self.writing.clone();
-        self.write(Vec::new(), move |writer| {
-            let owned = writer.take(&read_model)?;
-            writing.learn(writer, owned.generation)?;
-            Ok(owned)
-        })
+        let (writing, name) = (self.writing.clone(), read_model.name.clone());
+        self.write(
+            move |table| table.read_model.name == name,
+            move |writer| {
+                let owned = writer.take(&read_model)?;
+                // It may be one that memory does not know yet.
+                writing.pool.committed();
+                writing.learn(writer, owned.generation)?;
+                Ok(owned)
+            },
+        )
     }
 
     fn mark_forked(&self, forked: Forked) -> BoxFuture<'_, Result<bool, Error>> {
-        self.write(vec![forked.generation], move |writer| writer.mark_forked(&forked))
+        self.write(only(forked.generation), move |writer| writer.mark_forked(&forked))
     }
 
     fn rows(&self, generation: Generation, keys: Vec<RowKey>) -> BoxFuture<'_, Result<Vec<Option<Bytes>>, Error>> {
@@ -263,19 +265,21 @@ impl RowWriter for SqliteQueryDatabase {
         if rest.is_empty() {
             return std::future::ready(Ok(())).boxed();
         }
+        let concerned: Vec<_> = rest.iter().map(|(generation, _)| *generation).collect();
         let writing = self.writing.clone();
-        self.write(Vec::new(), move |writer| {
-            writer.refresh_head(&rest, &lineage, head, seen_at)?;
-            for (generation, owner) in rest {
-                // One that is not owned here stays out of memory.
-                if let Some(entry) = writing.memtable.find(generation)
-                    && writing.learn(writer, generation)?
-                {
-                    entry.given(owner, &lineage);
+        self.write(
+            move |table| concerned.contains(&table.generation),
+            move |writer| {
+                writer.refresh_head(&rest, &lineage, head, seen_at)?;
+                for (generation, owner) in rest {
+                    // One that is not owned here stays out of memory.
+                    if let Some(entry) = writing.memtable.find(generation) {
+                        entry.given(owner, &lineage);
+                    }
                 }
-            }
-            Ok(())
-        })
+                Ok(())
+            },
+        )
     }
 
     fn hold(
@@ -284,13 +288,14 @@ impl RowWriter for SqliteQueryDatabase {
         owner: OwnerToken,
         reason: Option<String>,
     ) -> BoxFuture<'_, Result<CommitOutcome, Error>> {
-        self.write(vec![generation], move |writer| writer.hold(generation, owner, reason.as_deref()))
+        self.write(only(generation), move |writer| writer.hold(generation, owner, reason.as_deref()))
     }
 
     fn switch(&self, generation: Generation, owner: OwnerToken) -> BoxFuture<'_, Result<bool, Error>> {
         // The one that served before may be owned here as well.
-        let owned = self.writing.memtable.owned().iter().map(|entry| entry.table.generation).collect();
-        self.write(owned, move |writer| writer.switch(generation, owner))
+        let name = self.writing.memtable.find(generation).map(|entry| entry.table.read_model.name.clone());
+        let concerned = move |table: &Table| name.as_ref().is_none_or(|name| *name == table.read_model.name);
+        self.write(concerned, move |writer| writer.switch(generation, owner))
     }
 
     fn generations(&self) -> BoxFuture<'_, Result<Vec<GenerationStatus>, Error>> {
@@ -327,8 +332,10 @@ impl SqliteQueryDatabase {
                 }
                 Put::Misshapen(error) => return Err(file::writing(&self.path, error)),
                 Put::Through(through) => return self.write_through(through, seen_at).await,
-                Put::Full(waiting) => {
-                    self.flush().await?;
+                Put::Wait(waiting) => {
+                    let (writing, concerned) = (self.writing.clone(), only(waiting.generation));
+                    let flushed = self.writing.worker.run(move || writing.flush(concerned));
+                    flushed.await.unwrap_or(Err(Error::WorkerGone))?;
                     commit = waiting;
                 }
             }
@@ -359,7 +366,8 @@ impl RowReader for SqliteQueryDatabase {
                     return Ok(if is_newer { read } else { PointRead { row: read.row, checkpoint } });
                 }
             }
-            Err(Error::NotServing { read_model: read_model.to_owned() })
+            // While generations are switched the file knows first which one serves, and has all rows of both.
+            self.pool.read(now, |reader| reader.point(read_model, key, now))
         })
     }
 

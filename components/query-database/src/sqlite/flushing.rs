@@ -15,8 +15,9 @@ use tokio::sync::watch;
 
 use super::{
     file,
-    memtable::{Memtable, Part},
+    memtable::{Entry, Memtable, Part},
     pool::Pool,
+    table::Table,
     writer::{Writer, wal_checkpoint},
 };
 use crate::{
@@ -53,16 +54,19 @@ const FLUSH_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 impl Writing {
     /// Brings what is in memory into the file. Blocks, as the rest here does.
-    pub(super) fn flush(&self) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// Where that fails for a generation that the caller is `concerned` with.
+    pub(super) fn flush(&self, concerned: impl Fn(&Table) -> bool) -> Result<(), Error> {
         let mut writer = self.writer.lock();
-        self.flush_by(&mut writer)?;
+        let flushed = self.flush_by(&mut writer, concerned);
         self.after(writer);
-        Ok(())
+        flushed
     }
 
     /// `false` where it failed.
     fn flush_in_background(&self) -> bool {
-        let flushed = self.flush();
+        let flushed = self.flush(|_| true);
         if let Err(error) = &flushed {
             let cause = std::error::Error::source(error).map(ToString::to_string);
             tracing::warn!(error = %error, cause, "rows stay in memory; trying again");
@@ -71,49 +75,27 @@ impl Writing {
     }
 
     /// As [`Writing::flush`], with the writer at hand.
-    pub(super) fn flush_by(&self, writer: &mut Writer) -> Result<(), Error> {
+    fn flush_by(&self, writer: &mut Writer, concerned: impl Fn(&Table) -> bool) -> Result<(), Error> {
         let parts: Vec<Part> = self.memtable.owned().iter().filter_map(|entry| entry.begin_flush()).collect();
         if parts.is_empty() {
             return Ok(());
         }
-        let all: Vec<&Part> = parts.iter().collect();
-        let outcomes = self.store(writer, &all);
-        match outcomes {
-            Ok(outcomes) => {
-                self.flushed(&parts, &outcomes);
-                Ok(())
-            }
-            Err(error) if parts.len() == 1 => {
-                parts.iter().for_each(|part| part.entry.not_flushed());
-                Err(error)
-            }
+        let Err(error) = self.flush_parts(writer, &parts) else { return Ok(()) };
+        let mut failed = Vec::new();
+        if let [part] = &*parts {
+            failed.push((part, error));
+        } else {
             // One may be to blame for all.
-            Err(_) => {
-                let mut failed = None;
-                for part in parts {
-                    match self.store(writer, &[&part]) {
-                        Ok(outcomes) => self.flushed(std::slice::from_ref(&part), &outcomes),
-                        Err(error) => {
-                            part.entry.not_flushed();
-                            failed = Some(error);
-                        }
-                    }
-                }
-                failed.map_or(Ok(()), Err)
-            }
+            let alone = |part| self.flush_parts(writer, std::slice::from_ref(part)).err().map(|error| (part, error));
+            failed.extend(parts.iter().filter_map(alone));
         }
+        failed.iter().for_each(|(part, _)| part.entry.not_flushed());
+        let first = failed.into_iter().find(|(part, _)| concerned(&part.entry.table));
+        first.map_or(Ok(()), |(_, error)| Err(error))
     }
 
-    /// Writes parts in one transaction, and how long that took.
-    pub(super) fn store(&self, writer: &mut Writer, parts: &[&Part]) -> Result<Vec<CommitOutcome>, Error> {
-        let began = self.runtime.now();
-        let outcomes = writer.commit(parts);
-        self.telemetry.commit_duration.observe(self.runtime.now().saturating_sub(began).as_secs_f64());
-        outcomes
-    }
-
-    /// What became of these parts.
-    fn flushed(&self, parts: &[Part], outcomes: &[CommitOutcome]) {
+    fn flush_parts(&self, writer: &mut Writer, parts: &[Part]) -> Result<(), Error> {
+        let outcomes = self.store(writer, &parts.iter().collect::<Vec<_>>())?;
         // First whoever reads from now on sees them in the file, then they leave memory.
         self.pool.committed();
         for (part, outcome) in parts.iter().zip(outcomes) {
@@ -124,28 +106,52 @@ impl Writing {
             }
         }
         self.telemetry.memtable_bytes.set(i64::try_from(self.memtable.bytes()).unwrap_or(i64::MAX));
+        Ok(())
     }
 
-    /// Makes memory agree with the file; `false` where it is further than that.
-    pub(super) fn learn(&self, writer: &mut Writer, generation: Generation) -> Result<bool, Error> {
-        let table = writer.table(generation).map_err(|source| file::reading(&writer.path, source))?;
-        Ok(match (table, writer.stored(generation)?) {
-            (Some(table), Some(stored)) => self.memtable.load(&table, stored),
-            _ => {
-                self.memtable.forget(generation);
-                true
-            }
-        })
-    }
-
-    /// Whatever there is to do after a write. Readers that wait are told.
-    pub(super) fn written(&self, writer: MutexGuard<'_, Writer>, is_stored: bool) {
-        // Also after a failure: a commit may have been stored although it failed.
+    /// Runs `work` on the file. Of the generations that it is `concerned` with nothing is in memory alone then, and nothing is
+    /// put there until memory has learnt what the file says of them now. Readers that wait are told.
+    pub(super) fn write<T>(
+        &self,
+        concerned: impl Fn(&Table) -> bool,
+        work: impl FnOnce(&mut Writer) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut writer = self.writer.lock();
+        let closed = Closed::of(self.memtable.owned().into_iter().filter(|entry| concerned(&entry.table)));
+        self.flush_by(&mut writer, concerned)?;
+        let written = work(&mut writer);
+        // Before memory tells of it, so that who then asks the file finds it there; and also after a failure: a commit may have
+        // been stored although it failed.
         self.pool.committed();
-        if is_stored {
+        let learn = |entry: &Arc<Entry>| self.learn(&mut writer, entry.table.generation);
+        let learnt = closed.entries.iter().try_for_each(learn);
+        drop(closed);
+        if written.is_ok() {
             self.changes.send_modify(|changes| *changes += 1);
         }
         self.after(writer);
+        written.and_then(|written| learnt.map(|()| written))
+    }
+
+    /// Writes parts in one transaction, and how long that took.
+    pub(super) fn store(&self, writer: &mut Writer, parts: &[&Part]) -> Result<Vec<CommitOutcome>, Error> {
+        let began = self.runtime.now();
+        let outcomes = writer.commit(parts);
+        self.telemetry.commit_duration.observe(self.runtime.now().saturating_sub(began).as_secs_f64());
+        outcomes
+    }
+
+    /// Makes memory agree with the file.
+    pub(super) fn learn(&self, writer: &mut Writer, generation: Generation) -> Result<(), Error> {
+        let table = writer.table(generation).map_err(|source| file::reading(&writer.path, source));
+        let known = table.and_then(|table| Ok(table.zip(writer.stored(generation)?)));
+        if let Ok(Some((table, stored))) = known {
+            self.memtable.load(&table, stored);
+            return Ok(());
+        }
+        // What is not known is not told either: commits are fenced, and reads go to the file.
+        self.memtable.forget(generation);
+        known.map(drop)
     }
 
     fn after(&self, mut writer: MutexGuard<'_, Writer>) {
@@ -237,5 +243,24 @@ impl Writing {
             }
             CommitOutcome::Fenced => drop(self.telemetry.fenced.inc()),
         }
+    }
+}
+
+/// Generations that no commit is put to for now.
+struct Closed {
+    entries: Vec<Arc<Entry>>,
+}
+
+impl Closed {
+    fn of(entries: impl Iterator<Item = Arc<Entry>>) -> Self {
+        let entries: Vec<_> = entries.collect();
+        entries.iter().for_each(|entry| entry.close(true));
+        Self { entries }
+    }
+}
+
+impl Drop for Closed {
+    fn drop(&mut self) {
+        self.entries.iter().for_each(|entry| entry.close(false));
     }
 }

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use model::{IndexValue, RowKey, Tenant};
+use model::{IndexValue, RowKey};
 use rusqlite::{
     ToSql,
     types::{ToSqlOutput, ValueRef},
@@ -14,8 +14,7 @@ use rusqlite::{
 
 use super::{
     file, generations,
-    memtable::Overlay,
-    merge,
+    merge::{self, Overlay},
     reader::{Reader, corrupt},
     row::{self, from_sql},
     table::{FIRST_INDEX, Table},
@@ -69,7 +68,7 @@ impl Reader {
             }
             checkpoint = overlay.checkpoint.clone();
         }
-        let hidden = overlay.map_or(0, |overlay| overlay.rows.len());
+        let hidden = overlay.map_or(0, |overlay| overlay.hidden_max(&list.tenant));
         let wanted = list.rows_max.saturating_add(1);
         let mut rows = Vec::new();
         for piece in pieces(list)? {
@@ -80,7 +79,7 @@ impl Reader {
             }
         }
         if let Some(overlay) = overlay {
-            rows = merge::with(rows, merge::of(overlay, list), list);
+            rows = merge::merged(rows, overlay.page(list, wanted), list);
         }
         let more = rows.len() > list.rows_max;
         rows.truncate(list.rows_max);
@@ -104,14 +103,12 @@ impl Reader {
             && let Some(found) = rows.next().map_err(failed)?
         {
             let key: String = found.get(key_column).map_err(failed)?;
-            if overlay.is_some_and(|overlay| overlay.rows.contains_key(key.as_str())) {
+            let key = RowKey { tenant: list.tenant.clone(), key: key.into() };
+            if overlay.is_some_and(|overlay| overlay.hides(&key)) {
                 continue;
             }
-            let listed = listed(found, table, &list.tenant, &list.order, &key).map_err(failed)?;
-            page.push(
-                listed
-                    .ok_or_else(|| corrupt(table, &RowKey { tenant: list.tenant.clone(), key: key.as_str().into() }))?,
-            );
+            let listed = listed(found, table, &list.order, &key).map_err(failed)?;
+            page.push(listed.ok_or_else(|| corrupt(table, &key))?);
         }
         Ok(())
     }
@@ -121,14 +118,13 @@ impl Reader {
 fn listed(
     found: &rusqlite::Row<'_>,
     table: &Table,
-    tenant: &Tenant,
     order: &[(usize, Direction)],
-    key: &str,
+    key: &RowKey,
 ) -> rusqlite::Result<Option<ListedRow>> {
     if !row::indexes_are_sound(found, 1, FIRST_INDEX, table.read_model.indexes.len())? {
         return Ok(None);
     }
-    let Some((body, _)) = row::body(found, 0, tenant.as_str(), key)? else {
+    let Some((body, _)) = row::body(found, 0, key.tenant.as_str(), &key.key)? else {
         return Ok(None);
     };
     let values = order.iter().map(|(place, _)| {
@@ -138,7 +134,7 @@ fn listed(
             text => IndexValue::Text(text.as_str().map_err(from_sql)?.to_owned()),
         })
     });
-    let start = PageStart { values: values.collect::<rusqlite::Result<_>>()?, key: key.to_owned() };
+    let start = PageStart { values: values.collect::<rusqlite::Result<_>>()?, key: key.key.to_string() };
     Ok(Some(ListedRow { body, start }))
 }
 

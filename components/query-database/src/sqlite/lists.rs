@@ -122,7 +122,7 @@ fn read(
     for _ in 0..ATTEMPTS_MAX {
         let now = runtime.now();
         // Before the snapshot, which then has whatever has left memory.
-        let overlay = memtable.overlay(list.generation, &list.tenant, now);
+        let overlay = memtable.overlay(list.generation, now);
         if let Page::Read(read) = reader.list(read_model, list, overlay.as_ref(), now)? {
             return Ok(read);
         }

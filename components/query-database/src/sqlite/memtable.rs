@@ -7,20 +7,22 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use model::{Hash, IndexKind, IndexValue, Lineage, Position, RowChange, RowKey, RowWrite, Tenant};
+use model::{Hash, IndexKind, IndexValue, Lineage, Position, RowChange, RowKey, RowWrite};
 use parking_lot::{Mutex, RwLock};
 
 use super::{
     checkpoint::{Clock, Stored},
+    layers::{Layers, Rows},
+    merge::Overlay,
     table::Table,
 };
 use crate::{Checkpoint, Commit, CommitOutcome, Generation, HeadSeen, OwnerToken, PointRead, Row};
 
-/// Rows by their keys: the order in which they are written.
-pub(super) type Rows = BTreeMap<RowKey, Arc<RowWrite>>;
+/// Owners are counted from 1.
+const NOBODY: OwnerToken = OwnerToken(0);
 
-/// What a row takes in memory beside its text, roughly.
-const ROW_OVERHEAD_BYTES: usize = 256;
+/// Memory has this many times what a generation may add when it is full.
+const LITTLE_OF: usize = 16;
 
 /// The generations that are owned here.
 pub(super) struct Memtable {
@@ -42,12 +44,11 @@ struct State {
     given: Option<Arc<Lineage>>,
     /// The position in the file.
     flushed: Option<Position>,
-    rows: Rows,
-    /// Those that are on their way into the file. Newer ones are in `rows`.
-    flushing: Arc<Rows>,
-    bytes: usize,
+    rows: Layers,
     /// Whether there is something for the file, be it only the head.
     is_dirty: bool,
+    /// The file is about to change in another way than by a flush, and memory to learn of it: until then nothing is put here.
+    is_closed: bool,
 }
 
 /// What became of a commit.
@@ -56,8 +57,8 @@ pub(super) enum Put {
     Done(CommitOutcome),
     /// It is to go into the file at once: it brings a lineage that is not there yet.
     Through(Commit),
-    /// There is no room for it until what is here is in the file.
-    Full(Commit),
+    /// There is no room for it until what is here is in the file, or who owns the generation is just being changed there.
+    Wait(Commit),
     /// A row that the table would not take.
     Misshapen(rusqlite::Error),
 }
@@ -75,19 +76,25 @@ pub(super) struct Part {
     pub(super) entry: Arc<Entry>,
     pub(super) owner: OwnerToken,
     pub(super) from: Option<Position>,
-    pub(super) to: Position,
+    pub(super) to: Option<Position>,
     pub(super) hash: Hash,
     pub(super) lineage: Arc<Lineage>,
     pub(super) head: Option<Position>,
     pub(super) seen_at: i64,
-    pub(super) rows: Arc<Rows>,
+    /// Oldest first.
+    pub(super) layers: Vec<Arc<Rows>>,
 }
 
-/// The rows of a tenant in memory, and the checkpoint that they lead to, at one instant.
-pub(super) struct Overlay {
-    pub(super) checkpoint: Checkpoint,
-    /// By key, encoded. The ones that were deleted hide those in the file.
-    pub(super) rows: BTreeMap<Arc<str>, Arc<RowWrite>>,
+impl Part {
+    /// Each row once, in the order of keys.
+    pub(super) fn rows(&self) -> Vec<&RowWrite> {
+        if let [one] = &*self.layers {
+            return one.values().map(|row| &**row).collect();
+        }
+        // Newer ones come last.
+        let rows: BTreeMap<_, _> = self.layers.iter().flat_map(|layer| &**layer).collect();
+        rows.into_values().map(|row| &**row).collect()
+    }
 }
 
 impl Memtable {
@@ -99,19 +106,21 @@ impl Memtable {
         self.entries.read().iter().find(|entry| entry.table.generation == generation).cloned()
     }
 
-    /// Takes over what the file has. `false` where memory is further.
-    pub(super) fn load(&self, table: &Arc<Table>, stored: Stored) -> bool {
+    /// Takes over what the file has. There is to be nothing here that the file has not.
+    pub(super) fn load(&self, table: &Arc<Table>, stored: Stored) {
         if let Some(entry) = self.find(table.generation) {
             return entry.state.lock().load(stored);
         }
         let state = Mutex::new(State::of(stored));
         self.entries.write().push(Arc::new(Entry { table: table.clone(), state }));
-        true
     }
 
     /// Nobody here owns it any more: the file alone tells.
     pub(super) fn forget(&self, generation: Generation) {
-        self.entries.write().retain(|entry| entry.table.generation != generation);
+        let mut entries = self.entries.write();
+        let Some(place) = entries.iter().position(|entry| entry.table.generation == generation) else { return };
+        // Whoever has found it and is about to put something there is fenced.
+        entries.remove(place).state.lock().stored.owner = NOBODY;
     }
 
     /// The generations here.
@@ -121,7 +130,7 @@ impl Memtable {
 
     /// The bytes here, roughly.
     pub(super) fn bytes(&self) -> usize {
-        self.entries.read().iter().map(|entry| entry.state.lock().bytes).sum()
+        self.entries.read().iter().map(|entry| entry.state.lock().rows.bytes()).sum()
     }
 
     /// Whether so much that it is to be written at once.
@@ -136,15 +145,19 @@ impl Memtable {
         }
         let bytes = self.bytes();
         let mut state = entry.state.lock();
+        if state.is_closed {
+            return Put::Wait(commit);
+        }
         if state.stored.owner != commit.owner || state.stored.position != commit.from {
             return Put::Done(CommitOutcome::Fenced);
         }
         if state.given.as_ref().is_none_or(|given| !Arc::ptr_eq(given, &commit.lineage) && **given != *commit.lineage) {
             return Put::Through(commit);
         }
-        // What finds nothing here is let in whatever its size.
-        if bytes > self.bytes_max {
-            return Put::Full(commit);
+        // One that has little here is let in: neither a read model that is being filled nor one whose rows cannot be written
+        // is to stop the others.
+        if bytes > self.bytes_max && state.rows.bytes() > self.bytes_max / LITTLE_OF {
+            return Put::Wait(commit);
         }
         state.put(commit, seen_at);
         Put::Done(CommitOutcome::Stored)
@@ -155,7 +168,7 @@ impl Memtable {
         let entry = self.serving(read_model)?;
         let state = entry.state.lock();
         let checkpoint = state.checkpoint(&entry.table, self.clock, now)?;
-        Some(match state.find(key) {
+        Some(match state.rows.find(key) {
             Some(row) => Look::Found(PointRead { row: row_of(row), checkpoint }),
             None => Look::InFile(entry.table.clone(), checkpoint),
         })
@@ -169,16 +182,11 @@ impl Memtable {
     }
 
     /// What lists of this generation have to add to the file.
-    pub(super) fn overlay(&self, generation: Generation, tenant: &Tenant, now: Duration) -> Option<Overlay> {
+    pub(super) fn overlay(&self, generation: Generation, now: Duration) -> Option<Overlay> {
         let entry = self.find(generation)?;
-        let state = entry.state.lock();
+        let mut state = entry.state.lock();
         let checkpoint = state.checkpoint(&entry.table, self.clock, now)?;
-        let mut rows = BTreeMap::new();
-        // Newer ones come last.
-        for (key, row) in state.flushing.iter().chain(&state.rows).filter(|(key, _)| key.tenant == *tenant) {
-            rows.insert(key.key.clone(), row.clone());
-        }
-        Some(Overlay { checkpoint, rows })
+        Some(Overlay { checkpoint, layers: state.rows.share() })
     }
 
     fn serving(&self, read_model: &str) -> Option<Arc<Entry>> {
@@ -193,7 +201,7 @@ impl Entry {
     /// The bodies of the rows that are here, for each key; `None` where the file is to be asked.
     pub(super) fn bodies(&self, keys: &[RowKey]) -> Vec<Option<Option<Bytes>>> {
         let state = self.state.lock();
-        keys.iter().map(|key| state.find(key).map(|row| row_of(row).map(|row| row.body))).collect()
+        keys.iter().map(|key| state.rows.find(key).map(|row| row_of(row).map(|row| row.body))).collect()
     }
 
     /// Notes the head as seen, if `owner` is the owner. `false` where the file has to be asked.
@@ -206,7 +214,7 @@ impl Entry {
     ) -> bool {
         let mut state = self.state.lock();
         let is_given = state.given.as_ref().is_some_and(|given| Arc::ptr_eq(given, lineage) || **given == **lineage);
-        if state.stored.owner != owner || !is_given || state.stored.position.is_none() {
+        if state.is_closed || state.stored.owner != owner || !is_given {
             return false;
         }
         (state.stored.head, state.stored.seen_at, state.is_dirty) = (head, at, true);
@@ -227,87 +235,55 @@ impl Entry {
         }
     }
 
+    /// Whether commits wait until memory has learnt of a change in the file.
+    pub(super) fn close(&self, is_closed: bool) {
+        self.state.lock().is_closed = is_closed;
+    }
+
     /// What is to go into the file now, together with what did not get there before.
     pub(super) fn begin_flush(self: &Arc<Self>) -> Option<Part> {
         let mut state = self.state.lock();
-        let (to, lineage) = (state.stored.position?, state.given.clone()?);
-        if !state.is_dirty {
+        let lineage = state.given.clone()?;
+        // Rows that nothing is dirty with are those of a flush that did not come to its end.
+        if !std::mem::take(&mut state.is_dirty) && state.rows.bytes() == 0 {
             return None;
         }
-        let newer = std::mem::take(&mut state.rows);
-        if state.flushing.is_empty() {
-            state.flushing = Arc::new(newer);
-        } else {
-            Arc::make_mut(&mut state.flushing).extend(newer);
-        }
-        state.is_dirty = false;
-        Some(Part {
-            entry: self.clone(),
-            owner: state.stored.owner,
-            from: state.flushed,
-            to,
-            hash: state.stored.hash,
-            lineage,
-            head: state.stored.head,
-            seen_at: state.stored.seen_at,
-            rows: state.flushing.clone(),
-        })
+        let layers = state.rows.begin_flush();
+        let Stored { owner, position: to, hash, head, seen_at, .. } = state.stored;
+        Some(Part { entry: self.clone(), owner, from: state.flushed, to, hash, lineage, head, seen_at, layers })
     }
 
     /// It is in the file, and readers see it there.
     pub(super) fn flushed(&self, part: &Part) {
         let mut state = self.state.lock();
-        state.flushed = Some(part.to);
-        state.flushing = Arc::default();
-        state.bytes = state.rows.values().map(|row| bytes_of(row)).sum();
+        state.flushed = part.to;
+        state.rows.end_flush(true);
     }
 
     /// It is not in the file, or nobody knows.
     pub(super) fn not_flushed(&self) {
-        self.state.lock().is_dirty = true;
+        let mut state = self.state.lock();
+        state.is_dirty = true;
+        state.rows.end_flush(false);
     }
 }
 
 impl State {
     fn of(stored: Stored) -> Self {
-        Self {
-            flushed: stored.position,
-            stored,
-            given: None,
-            rows: Rows::new(),
-            flushing: Arc::default(),
-            bytes: 0,
-            is_dirty: false,
-        }
+        let flushed = stored.position;
+        Self { stored, given: None, flushed, rows: Layers::default(), is_dirty: false, is_closed: false }
     }
 
-    /// Takes over what the file has. `false` where memory is further with the same owner: then only what the owner does not
-    /// change by its commits.
-    fn load(&mut self, stored: Stored) -> bool {
-        let is_same = self.stored.owner == stored.owner && self.flushed == stored.position;
-        if is_same && self.is_dirty {
-            (self.stored.serving, self.stored.held) = (stored.serving, stored.held);
-            return false;
-        }
+    fn load(&mut self, stored: Stored) {
         let given = self.given.take().filter(|_| self.stored.owner == stored.owner);
-        *self = Self { given, ..Self::of(stored) };
-        true
+        *self = Self { given, is_closed: self.is_closed, ..Self::of(stored) };
     }
 
     fn put(&mut self, commit: Commit, seen_at: i64) {
-        for row in commit.rows {
-            self.bytes += bytes_of(&row);
-            if let Some(before) = self.rows.insert(row.key.clone(), Arc::new(row)) {
-                self.bytes -= bytes_of(&before).min(self.bytes);
-            }
-        }
+        commit.rows.into_iter().for_each(|row| self.rows.put(row));
         (self.stored.position, self.stored.hash) = (Some(commit.to), commit.hash);
         (self.stored.head, self.stored.seen_at) = (commit.head.position, seen_at);
         self.is_dirty = true;
-    }
-
-    fn find(&self, key: &RowKey) -> Option<&Arc<RowWrite>> {
-        self.rows.get(key).or_else(|| self.flushing.get(key))
     }
 
     fn checkpoint(&self, table: &Table, clock: Clock, now: Duration) -> Option<Checkpoint> {
@@ -330,15 +306,6 @@ fn row_of(row: &RowWrite) -> Option<Row> {
         }
         RowChange::Delete => None,
     }
-}
-
-fn bytes_of(row: &RowWrite) -> usize {
-    let text = |value: &IndexValue| if let IndexValue::Text(text) = value { text.len() } else { 0 };
-    let content = match &row.change {
-        RowChange::Put { body, index } => body.len() + index.iter().map(text).sum::<usize>(),
-        RowChange::Delete => 0,
-    };
-    content + row.key.key.len() + ROW_OVERHEAD_BYTES
 }
 
 /// Why the table would not take a row.

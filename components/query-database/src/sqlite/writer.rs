@@ -98,8 +98,7 @@ impl Writer {
 
     /// Stores, in one transaction, of each part rows and checkpoint, or nothing where it is fenced.
     pub(super) fn commit(&mut self, parts: &[&Part]) -> Result<Vec<CommitOutcome>, Error> {
-        let pages = parts.iter().map(|part| part.rows.len() * (1 + part.entry.table.read_model.indexes.len()));
-        let pages = 1 + pages.sum::<usize>();
+        let mut pages = 1;
         let stored = self.transact(|writer| {
             let mut outcomes = Vec::with_capacity(parts.len());
             for part in parts {
@@ -108,7 +107,9 @@ impl Writer {
                     outcomes.push(CommitOutcome::Fenced);
                     continue;
                 }
-                write::rows(&writer.connection, &part.entry.table, part.rows.values().map(|row| &**row))?;
+                let rows = part.rows();
+                pages += rows.len() * (1 + part.entry.table.read_model.indexes.len());
+                write::rows(&writer.connection, &part.entry.table, rows)?;
                 outcomes.push(CommitOutcome::Stored);
             }
             let is_any_stored = outcomes.contains(&CommitOutcome::Stored);
@@ -129,7 +130,7 @@ impl Writer {
                  clock = ?6 WHERE generation = ?7 AND owner = ?8 AND position IS ?9",
             )?
             .execute((
-                number(part.to),
+                part.to.map(number),
                 part.hash.0,
                 lineage,
                 part.head.map(number),

@@ -1,6 +1,7 @@
 //! The embedded query database as its neighbours see it.
 
 mod conformance;
+mod flush;
 mod memtable;
 mod sqlite;
 mod support;
