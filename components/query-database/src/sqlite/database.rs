@@ -244,7 +244,10 @@ impl RowWriter for SqliteQueryDatabase {
         let span = commit_span();
         Box::pin(async move {
             let (generation, rows) = (commit.generation, commit.rows.len());
+            let began = self.runtime.now();
             let outcome = self.put(commit, seen_at, &span).await?;
+            let took = self.runtime.now().saturating_sub(began);
+            self.writing.telemetry.commit_duration.observe(took.as_secs_f64());
             self.writing.count(generation, rows, outcome);
             Ok(outcome)
         })

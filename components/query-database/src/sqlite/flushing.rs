@@ -137,7 +137,13 @@ impl Writing {
     pub(super) fn store(&self, writer: &mut Writer, parts: &[&Part]) -> Result<Vec<CommitOutcome>, Error> {
         let began = self.runtime.now();
         let outcomes = writer.commit(parts);
-        self.telemetry.commit_duration.observe(self.runtime.now().saturating_sub(began).as_secs_f64());
+        self.telemetry.flush_duration.observe(self.runtime.now().saturating_sub(began).as_secs_f64());
+        for (part, outcome) in parts.iter().zip(outcomes.iter().flatten()) {
+            if *outcome == CommitOutcome::Stored {
+                let rows = part.layers.iter().map(|layer| layer.len() as u64).sum();
+                self.telemetry.rows_flushed.inc_by(rows);
+            }
+        }
         outcomes
     }
 

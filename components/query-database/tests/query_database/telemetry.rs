@@ -19,7 +19,9 @@ async fn commits_rows_and_fenced_owners_are_counted() {
     for line in [
         "diptych_query_database_rows_written_total{read_model=\"sales\"} 2",
         "diptych_query_database_fenced_total 1",
-        "diptych_query_database_commit_duration_seconds_count 1",
+        "diptych_query_database_commit_duration_seconds_count 2",
+        "diptych_query_database_flush_duration_seconds_count 1",
+        "diptych_query_database_rows_flushed_total 2",
     ] {
         assert!(shown.lines().any(|shown| shown == line), "{line} is missing in\n{shown}");
     }
