@@ -27,7 +27,7 @@ pub(crate) struct Entry {
 
 #[derive(Debug)]
 struct Content {
-    stored: StoredEvent,
+    stored: Arc<StoredEvent>,
     decoded: OnceLock<Result<Arc<Recorded>, Arc<str>>>,
 }
 
@@ -36,7 +36,8 @@ const OVERHEAD_BYTES: usize = 1024;
 
 impl Entry {
     /// `None` where `stored` does not follow on `previous` in the hash chain.
-    pub(crate) fn linked(previous: Hash, stored: StoredEvent, source: Source) -> Option<Self> {
+    pub(crate) fn linked(previous: Hash, stored: impl Into<Arc<StoredEvent>>, source: Source) -> Option<Self> {
+        let stored = stored.into();
         if !command_database::verify_link(&previous, &stored) {
             return None;
         }

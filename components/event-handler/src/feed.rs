@@ -195,7 +195,7 @@ impl Feed {
     }
 
     /// The entry for a message that is next by its position, if it is of this log.
-    fn fitting(&mut self, lineage: &Lineage, event: StoredEvent) -> Option<Entry> {
+    fn fitting(&mut self, lineage: &Lineage, event: Arc<StoredEvent>) -> Option<Entry> {
         let (position, epoch) = (event.position, event.epoch);
         let entry = if lineage.epoch_of(position) == Some(epoch) {
             Entry::linked(self.hash, event, Source::Queue)

@@ -1,8 +1,9 @@
-//! The queue of a single process: a bounded ring of encoded messages in memory. It claims no durability.
+//! The queue of a single process: a bounded ring of messages in memory. It claims no durability.
+//!
+//! Nothing is encoded: a message is the event itself, shared by all who have it.
 
 use std::sync::{Arc, Weak};
 
-use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
 use model::{EpochId, Position, StoredEvent};
 use parking_lot::Mutex;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::{
-    Acknowledged, Delivery, Error, MessageQueue, Metrics, QueueLife, Subscription, message,
+    Acknowledged, Delivery, Error, MessageQueue, Metrics, QueueLife, Subscription,
     ring::{Ring, Taken},
     telemetry,
 };
@@ -21,7 +22,7 @@ use crate::{
 pub struct InProcessConfig {
     /// Most messages kept; the oldest goes first.
     pub messages_max: usize,
-    /// Most bytes of messages kept; the last message stays whatever its size.
+    /// Most bytes of messages kept, counted as if they were encoded; the last message stays whatever its size.
     pub bytes_max: usize,
     /// How long a relay that starts waits for a first reader to say where it stands. At a start both begin at once, and
     /// a relay that went first would leave out what the reader still wants.
@@ -75,13 +76,13 @@ impl State {
         self.last.iter().any(|(epoch, last)| *epoch == event.epoch && event.position <= *last)
     }
 
-    fn take(&mut self, event: &StoredEvent, message: Bytes) {
+    fn take(&mut self, event: Arc<StoredEvent>) {
         self.last.retain(|(epoch, _)| *epoch != event.epoch);
         if self.last.len() == EPOCHS_MAX {
             self.last.remove(0);
         }
         self.last.push((event.epoch, event.position));
-        self.ring.push(event.position, message);
+        self.ring.push(event);
     }
 
     fn checked(&self) -> Result<(), Error> {
@@ -140,7 +141,7 @@ impl InProcessQueue {
 
 impl MessageQueue for InProcessQueue {
     fn publish(&self, events: Vec<Arc<StoredEvent>>) -> BoxFuture<'_, Result<Acknowledged, Error>> {
-        let result = self.shared.publish(&events);
+        let result = self.shared.publish(events);
         if result.is_err() {
             self.shared.metrics.publish_failures.inc();
         }
@@ -184,27 +185,25 @@ impl MessageQueue for InProcessQueue {
 }
 
 impl Shared {
-    fn publish(&self, events: &[Arc<StoredEvent>]) -> Result<Acknowledged, Error> {
-        let Some(last) = events.last() else {
+    fn publish(&self, events: Vec<Arc<StoredEvent>>) -> Result<Acknowledged, Error> {
+        let Some(last) = events.last().map(|event| event.position) else {
             return Err(Error::Unavailable {
                 reason: "nothing was published: a batch has at least one event".to_owned(),
             });
         };
         let watched = telemetry::hops_are_watched();
-        // Encoded before the lock is taken: readers do not wait for it.
-        let messages: Vec<Bytes> = events.iter().map(|event| message::encode(event)).collect();
         let mut state = self.state.lock();
         state.checked()?;
-        for (event, message) in events.iter().zip(messages) {
-            if state.has(event) {
+        for event in events {
+            if state.has(&event) {
                 continue;
             }
-            state.take(event, message);
             if watched {
-                telemetry::hop(event);
+                telemetry::hop(&event);
             }
+            state.take(event);
         }
-        let acknowledged = Acknowledged { life: state.life, last: last.position };
+        let acknowledged = Acknowledged { life: state.life, last };
         self.metrics.pending.set(i64::try_from(state.ring.pending()).unwrap_or(i64::MAX));
         drop(state);
         self.published.notify_waiters();
@@ -264,18 +263,9 @@ impl Reader {
             }
             Taken::Messages(messages) => {
                 queue.metrics.pending.set(i64::try_from(pending).unwrap_or(i64::MAX));
-                Some(self.decoded(&messages))
+                Some(Ok(messages.into_iter().map(|event| Delivery { event, life: self.life }).collect()))
             }
         }
-    }
-
-    fn decoded(&self, messages: &[Bytes]) -> Result<Vec<Delivery>, Error> {
-        // A message that does not decode is left out and the rest is given: the reader finds the hole by its position.
-        let decoded: Vec<_> = messages.iter().map(message::decode).collect();
-        if let (true, Some(Err(error))) = (decoded.iter().all(Result::is_err), decoded.first()) {
-            return Err(error.clone());
-        }
-        Ok(decoded.into_iter().flatten().map(|event| Delivery { event, life: self.life }).collect())
     }
 }
 

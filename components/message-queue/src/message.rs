@@ -24,20 +24,28 @@ const CHECKSUM_BYTES: usize = 4;
 const SAMPLED: u8 = 1;
 const HAS_STATE: u8 = 2;
 
-/// The message that carries `event`. Times keep their microseconds.
-#[must_use]
-pub fn encode(event: &StoredEvent) -> Bytes {
-    let texts = [
+fn texts(event: &StoredEvent) -> [&str; 5] {
+    [
         event.stream.tenant.as_str(),
         &event.stream.aggregate,
         &event.stream.id,
         &event.event_type.name,
         event.metadata.principal.as_str(),
-    ];
+    ]
+}
+
+/// How many bytes the message that carries `event` has, at most.
+pub(crate) fn length(event: &StoredEvent) -> usize {
+    let texts: usize = texts(event).iter().copied().chain(event.metadata.tracestate.as_deref()).map(str::len).sum();
+    FIXED_BYTES + LENGTHS_BYTES + texts + event.payload.len() + CHECKSUM_BYTES
+}
+
+/// The message that carries `event`. Times keep their microseconds.
+#[must_use]
+pub fn encode(event: &StoredEvent) -> Bytes {
+    let texts = texts(event);
     let tracestate = event.metadata.tracestate.as_deref();
-    let texts_bytes: usize = texts.iter().copied().chain(tracestate).map(str::len).sum();
-    let mut message =
-        BytesMut::with_capacity(FIXED_BYTES + LENGTHS_BYTES + texts_bytes + event.payload.len() + CHECKSUM_BYTES);
+    let mut message = BytesMut::with_capacity(length(event));
     let sampled = if event.metadata.trace.sampled { SAMPLED } else { 0 };
     let has_state = if tracestate.is_some() { HAS_STATE } else { 0 };
     message.put_u8(LAYOUT);

@@ -22,8 +22,8 @@ pub struct Acknowledged {
 /// A message as a subscriber receives it.
 #[derive(Clone, Debug)]
 pub struct Delivery {
-    /// The event, decoded from the message.
-    pub event: StoredEvent,
+    /// The event.
+    pub event: Arc<StoredEvent>,
     /// The life it came in.
     pub life: QueueLife,
 }

@@ -1,16 +1,20 @@
 //! The messages that are kept, and where each reader stands among them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
-use bytes::Bytes;
-use model::Position;
+use model::{Position, StoredEvent};
+
+use crate::message;
 
 /// What a reader gets.
 pub(crate) enum Taken {
     /// Wait.
     Nothing,
     /// These.
-    Messages(Vec<Bytes>),
+    Messages(Vec<Arc<StoredEvent>>),
     /// What came next is gone; the oldest message still there has this position. Said once.
     Overrun { oldest: Position },
 }
@@ -19,7 +23,7 @@ pub(crate) enum Taken {
 pub(crate) struct Ring {
     messages_max: usize,
     bytes_max: usize,
-    kept: VecDeque<(Position, Bytes)>,
+    kept: VecDeque<Arc<StoredEvent>>,
     kept_bytes: usize,
     /// Count of the oldest message kept.
     first: u64,
@@ -47,17 +51,17 @@ impl Ring {
         }
     }
 
-    pub(crate) fn push(&mut self, position: Position, message: Bytes) {
-        self.kept_bytes += message.len();
-        self.kept.push_back((position, message));
+    pub(crate) fn push(&mut self, message: Arc<StoredEvent>) {
+        self.kept_bytes += message::length(&message);
+        self.kept.push_back(message);
         while self.kept.len() > 1 && (self.kept.len() > self.messages_max || self.kept_bytes > self.bytes_max) {
             self.drop_oldest();
         }
     }
 
     fn drop_oldest(&mut self) {
-        if let Some((_, message)) = self.kept.pop_front() {
-            self.kept_bytes -= message.len();
+        if let Some(message) = self.kept.pop_front() {
+            self.kept_bytes -= message::length(&message);
             self.first += 1;
         }
     }
@@ -76,7 +80,7 @@ impl Ring {
 
     /// A new reader, which wants what comes after `after`.
     pub(crate) fn enter(&mut self, after: Option<Position>) -> u64 {
-        let unwanted = self.kept.iter().position(|(position, _)| Some(*position) > after);
+        let unwanted = self.kept.iter().position(|message| Some(message.position) > after);
         let next = self.first + unwanted.unwrap_or(self.kept.len()) as u64;
         let reader = self.readers_ever;
         self.readers_ever += 1;
@@ -111,21 +115,18 @@ impl Ring {
         };
         if place.next < self.first {
             place.next = self.first;
-            if let Some((oldest, _)) = self.kept.front() {
-                return Taken::Overrun { oldest: *oldest };
+            if let Some(oldest) = self.kept.front() {
+                return Taken::Overrun { oldest: oldest.position };
             }
         }
         let skipped = usize::try_from(place.next - self.first).unwrap_or(usize::MAX);
-        let taken: Vec<Bytes> =
-            self.kept.iter().skip(skipped).take(messages_max).map(|(_, message)| message.clone()).collect();
-        if taken.is_empty() {
+        let taken: Vec<_> = self.kept.iter().skip(skipped).take(messages_max).cloned().collect();
+        let Some(last) = taken.last() else {
             debug_assert_eq!(place.next, end, "a reader with nothing to take is at the end");
             return Taken::Nothing;
-        }
+        };
         place.next += taken.len() as u64;
-        if let Some((position, _)) = self.kept.get(skipped + taken.len() - 1) {
-            place.asked = position.get();
-        }
+        place.asked = last.position.get();
         Taken::Messages(taken)
     }
 }

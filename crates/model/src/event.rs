@@ -92,15 +92,15 @@ pub struct StoredEvent {
 /// An event with its content decoded, as a projection sees it. Dereferences to [`StoredEvent`].
 #[derive(Debug)]
 pub struct Recorded {
-    stored: StoredEvent,
+    stored: Arc<StoredEvent>,
     content: Option<Box<dyn Any + Send + Sync>>,
 }
 
 impl Recorded {
     /// `content` is the aggregate's event, or nothing for events that Diptych itself writes.
     #[must_use]
-    pub fn new(stored: StoredEvent, content: Option<Box<dyn Any + Send + Sync>>) -> Self {
-        Self { stored, content }
+    pub fn new(stored: impl Into<Arc<StoredEvent>>, content: Option<Box<dyn Any + Send + Sync>>) -> Self {
+        Self { stored: stored.into(), content }
     }
 
     /// The event, if it is one of `A`.

@@ -200,7 +200,8 @@ impl Registry {
     ///
     /// # Errors
     /// [`DecodeError`] for an event of the future or of a shape that was changed: nobody may skip it.
-    pub fn decode(&self, stored: StoredEvent) -> Result<Recorded, DecodeError> {
+    pub fn decode(&self, stored: impl Into<Arc<StoredEvent>>) -> Result<Recorded, DecodeError> {
+        let stored = stored.into();
         let Some(aggregate) = self.find_aggregate(&stored.stream.aggregate) else {
             return Err(DecodeError::UnknownType { event_type: stored.event_type.to_string() });
         };

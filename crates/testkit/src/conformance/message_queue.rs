@@ -309,7 +309,7 @@ impl Subject {
             let messages = self.next(reader, KEPT_MAX).await?.map_err(|error| error.to_string())?;
             for message in messages {
                 if !received.iter().any(|known| known.event_id == message.event.event_id) {
-                    received.push(message.event);
+                    received.push(Arc::unwrap_or_clone(message.event));
                 }
             }
         }

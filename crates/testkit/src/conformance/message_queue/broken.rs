@@ -178,7 +178,9 @@ impl Subscription for BrokenReader {
             match self.mistake {
                 Mistake::Reorders => messages.reverse(),
                 Mistake::DropsTracestates => {
-                    messages.iter_mut().for_each(|message| message.event.metadata.tracestate = None);
+                    messages
+                        .iter_mut()
+                        .for_each(|message| Arc::make_mut(&mut message.event).metadata.tracestate = None);
                 }
                 _ => {}
             }
