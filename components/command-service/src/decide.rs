@@ -121,8 +121,10 @@ impl Shard {
     fn append(&mut self, slot: usize, job: Box<Job>, basis: Basis, context: &Context, decision: Decision, then: Then) {
         self.streams[slot].under_way += 1;
         if let Decision::Accepted(events) = &decision {
+            let bytes = events.iter().map(|event| event.payload.len()).sum::<usize>();
             self.batch_events += events.len();
-            self.batch_bytes += events.iter().map(|event| event.payload.len()).sum::<usize>();
+            self.batch_bytes += bytes;
+            self.streams.grow(slot, bytes);
         }
         let snapshot = self.snapshot_if_due(slot);
         let idempotency = if matches!(then, Then::LookUp(_)) { None } else { job.request.idempotency };

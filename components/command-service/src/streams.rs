@@ -1,15 +1,18 @@
 //! The streams that a shard knows: those with work under way, and as many idle ones as fit into memory.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     ops::{Index, IndexMut},
     sync::Arc,
 };
 
+use foldhash::{HashMap, HashMapExt};
 use model::{Instance, StreamId, StreamVersion};
 
 use crate::job::{Job, Kind};
 
+/// Events that a new stream has before its state is measured: until then it is taken to be as large as what it is made of.
+const UNWEIGHED_EVENTS: u64 = 8;
 /// What a stream costs beside its state's text, roughly: ids, queue, map entry, the boxed state's own overhead.
 const STREAM_OVERHEAD_BYTES: usize = 512;
 
@@ -36,6 +39,7 @@ pub(crate) struct Stream {
     /// Events up to the last snapshot.
     pub(crate) snapshot_events: u64,
     bytes: usize,
+    /// Its events when its state was measured last, or [`UNWEIGHED_EVENTS`] where what they brought was counted instead.
     weighed_events: u64,
     used: bool,
     vacant: bool,
@@ -113,6 +117,19 @@ impl Streams {
         };
         self.index.insert(job.stream.clone(), slot);
         slot
+    }
+
+    /// Counts what is appended to a stream whose state has never been measured.
+    pub(crate) fn grow(&mut self, slot: usize, bytes: usize) {
+        let stream = &mut self.slots[slot];
+        let is_unweighed = matches!(stream.weighed_events, 0 | UNWEIGHED_EVENTS);
+        if !is_unweighed || StreamVersion::count(stream.version) > UNWEIGHED_EVENTS {
+            return;
+        }
+        let id = if stream.weighed_events == 0 { stream.id.id.len() } else { 0 };
+        stream.weighed_events = UNWEIGHED_EVENTS;
+        stream.bytes += id + bytes;
+        self.bytes += id + bytes;
     }
 
     /// Measures a state when it is new or its stream has doubled since: states rarely grow faster than their streams.

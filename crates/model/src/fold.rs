@@ -1,7 +1,8 @@
 //! A projection as the Event Handler handles it: a batch of events in, each touched row once out.
 
-use std::{collections::HashMap, marker::PhantomData, sync::Arc};
+use std::{marker::PhantomData, sync::Arc};
 
+use foldhash::{HashMap, HashMapExt};
 use serde::{Deserialize, Serialize};
 
 use crate::{

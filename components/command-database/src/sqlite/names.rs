@@ -1,7 +1,8 @@
 //! Names interned as numbers: by name where one writes, by number where one reads.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
+use foldhash::HashMap;
 use model::{EventType, Principal, StreamId, Tenant};
 use rusqlite::{Connection, OptionalExtension, Params, params};
 

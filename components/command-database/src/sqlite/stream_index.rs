@@ -5,8 +5,7 @@
 //! streams at a time, in the order of their names: those that it lags behind on are here until then, and are found again
 //! after a crash by the events that follow on the index's position.
 
-use std::collections::HashMap;
-
+use foldhash::{HashMap, HashMapExt};
 use model::{Position, StreamId, StreamVersion};
 use rusqlite::{Connection, params};
 

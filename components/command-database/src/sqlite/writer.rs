@@ -1,7 +1,8 @@
 //! The one connection that writes.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
+use foldhash::{HashMap, HashMapExt};
 use jiff::Timestamp;
 use model::{EpochId, EventId, Hash, Metadata, Position, StoredEvent, StreamId, StreamVersion};
 use parking_lot::Mutex;
