@@ -37,7 +37,7 @@ impl Shared {
             return Err(Problem::new(&problem::MALFORMED_REQUEST, detail));
         }
         let request = request(&parts.headers, path, fields, identity)?;
-        let stream = command_answer::Stream { aggregate: request.aggregate.clone(), id: request.id.clone() };
+        let stream = command_answer::Stream { aggregate: decode(path[0])?, id: decode(path[1])? };
         // Shares the bytes: they are looked at again only if the service finds fault with them.
         let fields = request.fields.clone();
         let precondition = request.precondition;

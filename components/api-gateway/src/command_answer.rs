@@ -1,10 +1,9 @@
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use axum::body::Body;
 use command_service::{AcceptedEvent, CommandOutcome, Precondition, UnavailableReason};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
-use model::{CommandId, EventId, FieldError, Position, StreamVersion};
-use serde::{Serialize, Serializer};
+use model::{EventType, FieldError, StreamVersion};
 use serde_json::Value;
 
 use crate::{
@@ -17,26 +16,41 @@ use crate::{
 static IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// The stream that a command went to.
-pub(crate) struct Stream {
-    pub(crate) aggregate: String,
-    pub(crate) id: String,
+pub(crate) struct Stream<'a> {
+    pub(crate) aggregate: Cow<'a, str>,
+    pub(crate) id: Cow<'a, str>,
 }
 
-impl fmt::Display for Stream {
+impl fmt::Display for Stream<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}/{}", self.aggregate, self.id)
     }
 }
 
 /// The response to an accepted command. A replay differs from it by one header.
-pub(crate) fn accepted(stream: &Stream, outcome: CommandOutcome) -> Result<Response<Body>, Problem> {
+pub(crate) fn accepted(stream: &Stream<'_>, outcome: CommandOutcome) -> Result<Response<Body>, Problem> {
     let CommandOutcome::Accepted { command_id, version, created, events, token, trace_id, replayed } = outcome else {
         return Err(internal());
     };
-    let body =
-        Json { command_id, stream: Shown(stream), version, trace_id: trace_id.map(Trace), events: Events(&events) };
     let mut text = Vec::with_capacity(256 + 160 * events.len());
-    serde_json::to_writer(&mut text, &body).map_err(|_| internal())?;
+    text.extend_from_slice(b"{\"command_id\":");
+    json::uuid(&mut text, command_id.0);
+    text.extend_from_slice(b",\"stream\":");
+    json::string(&mut text, &[&stream.aggregate, "/", &stream.id]);
+    text.extend_from_slice(b",\"version\":");
+    json::number(&mut text, version.map(StreamVersion::get));
+    if let Some(trace_id) = trace_id {
+        text.extend_from_slice(b",\"trace_id\":");
+        json::hex(&mut text, trace_id);
+    }
+    text.extend_from_slice(b",\"events\":[");
+    for (index, event) in events.iter().enumerate() {
+        if index > 0 {
+            text.push(b',');
+        }
+        write_event(&mut text, event);
+    }
+    text.extend_from_slice(b"]}");
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = if created { StatusCode::CREATED } else { StatusCode::OK };
     let headers = response.headers_mut();
@@ -53,6 +67,19 @@ pub(crate) fn accepted(stream: &Stream, outcome: CommandOutcome) -> Result<Respo
     Ok(response)
 }
 
+fn write_event(text: &mut Vec<u8>, event: &AcceptedEvent) {
+    let EventType { name, version } = &event.event_type;
+    text.extend_from_slice(b"{\"id\":");
+    json::uuid(text, event.id.0);
+    text.extend_from_slice(b",\"type\":");
+    json::string(text, &[name, ".v", itoa::Buffer::new().format(*version)]);
+    text.extend_from_slice(b",\"version\":");
+    json::number(text, Some(event.version.get()));
+    text.extend_from_slice(b",\"position\":");
+    json::number(text, Some(event.position.get()));
+    text.push(b'}');
+}
+
 /// `ETag` of a stream: its version, strong.
 fn write_version(headers: &mut HeaderMap, version: Option<StreamVersion>) {
     if let Some(version) = version {
@@ -61,7 +88,7 @@ fn write_version(headers: &mut HeaderMap, version: Option<StreamVersion>) {
 }
 
 /// The problem that any other outcome is. `fields` is the body as sent.
-pub(crate) fn refused(stream: &Stream, demanded: Precondition, fields: &[u8], outcome: CommandOutcome) -> Problem {
+pub(crate) fn refused(stream: &Stream<'_>, demanded: Precondition, fields: &[u8], outcome: CommandOutcome) -> Problem {
     match outcome {
         CommandOutcome::Refused { code, title, detail, replayed } => {
             let problem = Problem::refusal(&stream.aggregate, &code, title, detail);
@@ -136,7 +163,7 @@ fn invalid(fields: &[u8], errors: Vec<FieldError>) -> Problem {
     Problem::new(&problem::INVALID_COMMAND, detail).with("errors", errors)
 }
 
-fn not_as_demanded(stream: &Stream, current: Option<StreamVersion>, demanded: Precondition) -> String {
+fn not_as_demanded(stream: &Stream<'_>, current: Option<StreamVersion>, demanded: Precondition) -> String {
     match (demanded, current) {
         (Precondition::Version(wanted), Some(current)) => {
             format!("stream {stream} is at version {current}, not {wanted}: reload it and decide again")
@@ -155,52 +182,4 @@ fn json_version(version: Option<StreamVersion>) -> Value {
 fn at_version(mut problem: Problem, version: Option<StreamVersion>) -> Problem {
     write_version(problem.headers(), version);
     problem
-}
-
-#[derive(Serialize)]
-struct Json<'a> {
-    command_id: CommandId,
-    stream: Shown<'a, Stream>,
-    version: Option<StreamVersion>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    trace_id: Option<Trace>,
-    events: Events<'a>,
-}
-
-#[derive(Serialize)]
-struct Event<'a> {
-    id: EventId,
-    r#type: Shown<'a, model::EventType>,
-    version: StreamVersion,
-    position: Position,
-}
-
-/// As a JSON string, the way it is displayed.
-struct Shown<'a, T>(&'a T);
-
-impl<T: fmt::Display> Serialize for Shown<'_, T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self.0)
-    }
-}
-
-struct Trace(u128);
-
-impl Serialize for Trace {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{:032x}", self.0))
-    }
-}
-
-struct Events<'a>(&'a [AcceptedEvent]);
-
-impl Serialize for Events<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|event| Event {
-            id: event.id,
-            r#type: Shown(&event.event_type),
-            version: event.version,
-            position: event.position,
-        }))
-    }
 }
