@@ -17,6 +17,9 @@ const GROUPS_IN_A_ROW: usize = 16;
 /// Commits that take longer than this, in microseconds, are not made by the task that asks.
 const ON_THE_SPOT_MAX: u64 = 1000;
 
+/// Commands of the last commit beyond which the next one is not made by the task that asks: that thread is wanted elsewhere.
+const ON_THE_SPOT_COMMANDS_MAX: usize = 4;
+
 /// Commands that make a commit worth its cost without waiting for more of them.
 const COMMANDS_ENOUGH: usize = 32;
 /// How often in a row the writer gives way for nothing before it commits.
@@ -85,6 +88,10 @@ impl SqliteEventStore {
         if log.usual_commit.load(Ordering::Relaxed) > ON_THE_SPOT_MAX || !groups.are_few() {
             return false;
         }
+        if log.last_commands.load(Ordering::Relaxed) > ON_THE_SPOT_COMMANDS_MAX {
+            // The first of many that were answered together: the others are on their way.
+            return false;
+        }
         if log.checkpoints.is_restart_due() || log.index_is_due() {
             return false;
         }
@@ -108,6 +115,7 @@ impl SqliteEventStore {
 impl Log {
     fn commit_group(self: &Arc<Self>, writer: MutexGuard<'_, Writer>, mut group: Group) {
         let batch = group.take_prepared();
+        self.last_commands.store(batch.len(), Ordering::Relaxed);
         let hops = telemetry::hops(&batch);
         let began = self.runtime.now();
         let result = self.append(writer, &batch);

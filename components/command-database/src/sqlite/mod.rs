@@ -23,7 +23,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -131,6 +131,8 @@ struct Log {
     failed: AtomicBool,
     /// Microseconds that a commit usually takes.
     usual_commit: AtomicU64,
+    /// How many commands the last commit had.
+    last_commands: AtomicUsize,
     /// The last position committed here: a hint about how long a read will be.
     head: AtomicU64,
     /// The events committed here last, so that whoever follows the log closely does not read back what was just written.
@@ -196,6 +198,7 @@ impl SqliteEventStore {
                 failed: AtomicBool::new(false),
                 // Not known yet.
                 usual_commit: AtomicU64::new(u64::MAX),
+                last_commands: AtomicUsize::new(0),
             }),
         })
     }
