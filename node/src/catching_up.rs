@@ -40,11 +40,11 @@ impl AtStart {
         };
         let least = read_models.iter().map(reached).min().unwrap_or(self.head);
         if least >= self.head {
-            tracing::info!(log.head = self.head, "log and read models are level");
+            tracing::info!(head = self.head, "log and read models are level");
             return;
         }
         tracing::info!(
-            log.head = self.head,
+            head = self.head,
             read_models.position = least,
             "the read models lack events of the log: they catch up, and answers say that they are stale until then"
         );
@@ -57,6 +57,6 @@ impl AtStart {
             }
         }
         let took = runtime.now().saturating_sub(began);
-        tracing::info!(log.head = self.head, took = ?took, "the read models have caught up");
+        tracing::info!(head = self.head, took = ?took, "the read models have caught up");
     }
 }

@@ -30,7 +30,7 @@ fn if_match(headers: &HeaderMap) -> Result<Precondition, Problem> {
         return Ok(Precondition::Exists);
     }
     if let Some(bare) = elements(headers, &header::IF_MATCH).find(|tag| !tag.ends_with('"')) {
-        let detail = format!("{bare:?} in If-Match is no entity tag: tags are quoted, as in If-Match: \"1\"");
+        let detail = format!("If-Match: {bare} holds no entity tag, which has quotes: write If-Match: \"1\"");
         return Err(Problem::new(&problem::MALFORMED_REQUEST, detail));
     }
     // A tag that is weak, or that no stream can have, matches nothing; one that is left decides.

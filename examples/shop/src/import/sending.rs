@@ -27,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PATIENCE_AT_FIRST: Duration = Duration::from_secs(3);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// What is over within shorter pauses is not worth a word.
+const SILENT_PAUSE_MAX: Duration = Duration::from_millis(400);
 /// Longest pause that a `Retry-After` can ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(5);
 /// After so many failures the rest would fare no better.
@@ -161,7 +163,9 @@ impl Sending {
         let mut pause = PAUSE_MIN;
         while !self.is_stopped() {
             let attempt = self.attempt(&ready, submission.class.aggregate()).await;
-            if let Attempt::Lost(lost) = &attempt {
+            if let Attempt::Lost(lost) = &attempt
+                && pause >= SILENT_PAUSE_MAX
+            {
                 self.say_lost(lost);
             }
             let after = match &attempt {

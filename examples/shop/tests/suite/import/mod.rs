@@ -13,7 +13,7 @@ mod front_door;
 use std::{
     collections::BTreeMap,
     fs::{self, OpenOptions},
-    io::Write,
+    io::{BufRead, BufReader, Write},
     path::Path,
     process::{Command, Output, Stdio},
     thread,
@@ -164,6 +164,25 @@ fn where_nobody_answers_the_import_ends_with_4_and_says_what_to_start() {
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(4), "{message}");
     assert!(message.contains("http://127.0.0.1:9") && message.contains("shop dev"), "{message}");
+}
+
+#[test]
+fn whoever_stops_answering_is_waited_for_with_a_word() {
+    let (feed, door) = (made_up(9, 200), FrontDoor::open(Faults::Slow));
+    let mut command = command(&feed, &door.url);
+    let child = command.args(["--concurrency", "2"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.expect("the shop's binary runs");
+    while door.with_log(|log| log.stream_ids().is_empty()) {
+        thread::sleep(Duration::from_millis(5));
+    }
+    let url = door.url.clone();
+    drop(door);
+    let mut said = String::new();
+    let mut stderr = BufReader::new(child.stderr.take().expect("its talk"));
+    stderr.read_line(&mut said).expect("text");
+    assert!(said.starts_with(&format!("{url} does not answer")) && said.contains("for up to 60 s"), "{said}");
+    interrupt(&child);
+    assert_eq!(child.wait().expect("it ends").code(), Some(130));
 }
 
 #[test]
