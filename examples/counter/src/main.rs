@@ -61,7 +61,7 @@ fn main() -> ExitCode {
     App::new("counter")
         .aggregate::<Counter>()
         .projection::<Total>()
-        .example(r#"curl $API/commands/counter/c-1/add --json '{"amount":3}' -w '\n'"#)
-        .example("curl $API/queries/total/c-1 -w '\\n'")
+        .example(r#"curl -s $API/commands/counter/c-1/add --json '{"amount":3}' -w '\n'"#)
+        .example("curl -s $API/queries/total/c-1 -w '\\n'")
         .run()
 }
