@@ -25,7 +25,11 @@ use runtime::Shutdown;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::Semaphore};
 
-use crate::Error;
+use crate::{Error, error::Listener};
+
+/// All pages, for those who ask for another one.
+const PAGES: &str =
+    "GET /status, /metrics, /livez, /readyz, /readyz?verbose and /startupz; POST and DELETE /faults/queue";
 
 /// What the operator can ask of a process.
 pub(crate) trait Operated: Send + Sync + 'static {
@@ -41,6 +45,15 @@ pub(crate) trait Operated: Send + Sync + 'static {
 struct Admin {
     operated: Arc<dyn Operated>,
     metrics: Arc<Registry>,
+    api_address: SocketAddr,
+    error_pages_url: Arc<str>,
+}
+
+/// The interface beside it.
+pub(crate) struct Front {
+    pub(crate) api_address: SocketAddr,
+    /// What stands before an error's code in a problem's `type`.
+    pub(crate) error_pages_url: Arc<str>,
 }
 
 /// Most connections at a time: an operator and a scraper, not the world.
@@ -48,19 +61,19 @@ const CONNECTIONS_MAX: usize = 64;
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 
 pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
-    if !address.ip().is_loopback() {
-        return Err(Error::NotLoopback { setting: "admin.listen", address });
-    }
-    TcpListener::bind(address).await.map_err(|source| Error::Listen { setting: "admin.listen", address, source })
+    let listened = TcpListener::bind(address).await;
+    listened.map_err(|source| Error::Listen { listener: Listener::Admin, address, source: source.into() })
 }
 
 pub(crate) async fn serve(
     listener: TcpListener,
     operated: Arc<dyn Operated>,
     metrics: Arc<Registry>,
+    front: Front,
     shutdown: Shutdown,
 ) {
-    let router = router(Admin { operated, metrics });
+    let Front { api_address, error_pages_url } = front;
+    let router = router(Admin { operated, metrics, api_address, error_pages_url });
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let accepted = tokio::select! {
@@ -92,24 +105,26 @@ fn router(admin: Admin) -> Router {
         .route("/startupz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/faults/queue", post(queue_off).delete(queue_on))
-        .fallback(|| async { problem(StatusCode::NOT_FOUND, "not-found", "there is no such page here") })
-        .method_not_allowed_fallback(|| async {
-            problem(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "this page does not take that method")
+        .fallback(|State(admin): State<Admin>| async move {
+            admin.problem(&NOT_FOUND, &format!("this is the admin listener: there are {PAGES}; {}", admin.elsewhere()))
         })
-        .layer(middleware::from_fn(from_here_only))
+        .method_not_allowed_fallback(|State(admin): State<Admin>| async move {
+            admin.problem(&METHOD_NOT_ALLOWED, &format!("this page does not take that method, there are {PAGES}"))
+        })
+        .layer(middleware::from_fn_with_state(admin.clone(), from_here_only))
         .with_state(admin)
 }
 
 /// A page in a browser must not reach this listener: neither under a foreign name (DNS rebinding) nor by a form.
-async fn from_here_only(request: Request, next: Next) -> Response {
+async fn from_here_only(State(admin): State<Admin>, request: Request, next: Next) -> Response {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let name = host.rsplit_once(':').map_or(host, |(name, port)| if port.parse::<u16>().is_ok() { name } else { host });
     if !matches!(name, "localhost" | "127.0.0.1" | "[::1]") {
-        return problem(StatusCode::FORBIDDEN, "forbidden", "ask for this listener by its loopback address");
+        return admin.problem(&FORBIDDEN, "ask for this listener by its loopback address");
     }
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     if !reads && request.headers().contains_key(header::ORIGIN) {
-        return problem(StatusCode::FORBIDDEN, "forbidden", "a page of another origin may change nothing here");
+        return admin.problem(&FORBIDDEN, "a page of another origin may change nothing here");
     }
     let mut response = next.run(request).await;
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -129,7 +144,7 @@ async fn metrics(State(admin): State<Admin>) -> Response {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, kind)], text).into_response()
         }
-        Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the metrics cannot be written"),
+        Err(_) => admin.problem(&INTERNAL, "the metrics cannot be written"),
     }
 }
 
@@ -150,24 +165,45 @@ async fn readyz(State(admin): State<Admin>, request: Request) -> Response {
 async fn queue_off(State(admin): State<Admin>) -> Response {
     admin.operated.set_queue_off(true);
     tracing::warn!("the message queue was turned off by the fault control");
-    axum::Json(json!({ "queue": "off" })).into_response()
+    line(&json!({ "queue": "off" }))
 }
 
 async fn queue_on(State(admin): State<Admin>) -> Response {
     admin.operated.set_queue_off(false);
-    tracing::warn!("the message queue was turned on by the fault control");
-    axum::Json(json!({ "queue": "on" })).into_response()
+    tracing::info!("the message queue was turned on by the fault control");
+    line(&json!({ "queue": "on" }))
 }
 
-fn problem(status: StatusCode, code: &str, detail: &str) -> Response {
-    let problem = json!({
-        "type": format!("/errors/{code}"),
-        "title": status.canonical_reason(),
-        "status": status.as_u16(),
-        "code": code,
-        "retryable": false,
-        "detail": detail,
-    });
-    let kind = [(header::CONTENT_TYPE, "application/problem+json")];
-    (status, kind, Body::from(problem.to_string())).into_response()
+/// For people at a terminal, who want their prompt on a line of its own.
+fn line(value: &Value) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], format!("{value}\n")).into_response()
+}
+
+/// What is constant about an error: status, code, title. The words are those of the interface.
+type Code = (StatusCode, &'static str, &'static str);
+
+const FORBIDDEN: Code = (StatusCode::FORBIDDEN, "forbidden", "This is not for whoever asks so");
+const NOT_FOUND: Code = (StatusCode::NOT_FOUND, "not-found", "There is nothing here");
+const METHOD_NOT_ALLOWED: Code =
+    (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The method is not possible here");
+const INTERNAL: Code = (StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server failed");
+
+impl Admin {
+    /// Where those want to be who send commands and queries here.
+    fn elsewhere(&self) -> String {
+        format!("commands and queries go to http://{}", self.api_address)
+    }
+
+    fn problem(&self, (status, code, title): &Code, detail: &str) -> Response {
+        let problem = json!({
+            "type": format!("{}{code}", self.error_pages_url),
+            "title": title,
+            "status": status.as_u16(),
+            "code": code,
+            "retryable": false,
+            "detail": detail,
+        });
+        let kind = [(header::CONTENT_TYPE, "application/problem+json")];
+        (*status, kind, Body::from(format!("{problem}\n"))).into_response()
+    }
 }

@@ -48,7 +48,8 @@ impl App {
         self
     }
 
-    /// A line that `dev` prints for people to paste; `$API` in it becomes the public URL.
+    /// A line that `dev` prints for people to paste. `$API` in it becomes the public URL, and `$NEXT` a number that is one
+    /// greater than that of the log's events, so that an id with it is free at each start.
     pub fn example(mut self, line: &'static str) -> Self {
         self.examples.push(line);
         self

@@ -18,7 +18,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     App, DataDirectory, Dev, Error, Settings,
     error::chain,
-    settings::{Origin, Shown, Values},
+    settings::{Origin, Shown, Values, keys},
 };
 pub use output::Output;
 
@@ -63,6 +63,7 @@ fn command(name: &'static str, subcommands: &[(Command, crate::Handler)]) -> Com
     let verify = Command::new("verify")
         .about("Shows that log, rows and checkpoints agree; beside a running system or a stopped one")
         .arg(data.help("Directory of the data [default: that of dev]"))
+        .arg(config.clone().help("Settings in TOML, as for dev"))
         .arg(Output::argument());
     let status = status::command().arg(config.clone().help("Settings in TOML")).arg(Output::argument());
     let show = Command::new("show")
@@ -104,7 +105,7 @@ fn default_data(name: &str) -> String {
     base.unwrap_or_else(|| PathBuf::from(".")).join(name).to_string_lossy().into_owned()
 }
 
-fn settings(name: &str, arguments: &ArgMatches, flags: &[(&str, &str)]) -> Result<(Settings, Shown), Error> {
+pub(crate) fn settings(name: &str, arguments: &ArgMatches, flags: &[(&str, &str)]) -> Result<(Settings, Shown), Error> {
     let given = |flag: &str| arguments.try_get_one::<String>(flag).ok().flatten().cloned();
     let flags: Values = flags.iter().filter_map(|(flag, key)| Some(((*key).to_owned(), given(flag)?))).collect();
     let file = arguments.try_get_one::<PathBuf>("config").ok().flatten();
@@ -146,6 +147,7 @@ fn dev(name: &'static str, registry: &Arc<Registry>, examples: &[&'static str], 
 
 fn welcome(name: &str, dev: &Dev, examples: &[&'static str]) -> String {
     let api = format!("http://{}", dev.api_address());
+    let next = (dev.events_at_start() + 1).to_string();
     let mut lines = vec![
         format!("{name} is running: every box of the diagram, in this process."),
         format!("  API     {api}"),
@@ -154,7 +156,9 @@ fn welcome(name: &str, dev: &Dev, examples: &[&'static str]) -> String {
     ];
     if !examples.is_empty() {
         lines.push("Try, in another terminal:".to_owned());
-        lines.extend(examples.iter().map(|example| format!("  {}", example.replace("$API", &api))));
+        lines.extend(
+            examples.iter().map(|example| format!("  {}", example.replace("$API", &api).replace("$NEXT", &next))),
+        );
     }
     lines.push("Stop with Ctrl-C; nothing that was acknowledged is lost, however it stops.".to_owned());
     lines.join("\n")
@@ -193,6 +197,7 @@ struct Setting {
     key: String,
     value: String,
     source: Origin,
+    meaning: &'static str,
 }
 
 fn config(name: &'static str, arguments: &ArgMatches) -> ExitCode {
@@ -203,12 +208,14 @@ fn config(name: &'static str, arguments: &ArgMatches) -> ExitCode {
         Ok((_, shown)) => shown,
         Err(error) => return fail(&error),
     };
-    let setting = |(key, (value, source))| Setting { key, value, source };
+    let setting = |(key, (value, source)): (String, (String, Origin))| {
+        let meaning = keys::find(&key).map_or("", |key| key.meaning);
+        Setting { key, value, source, meaning }
+    };
     let settings: Vec<_> = shown.into_iter().map(setting).collect();
     let table = || {
-        let width = settings.iter().map(|setting| setting.key.len()).max().unwrap_or_default();
-        let line = |Setting { key, value, source }: &Setting| {
-            format!("{key:width$}  {value}  ({})\n", format!("{source:?}").to_lowercase())
+        let line = |Setting { key, value, source, meaning }: &Setting| {
+            format!("{key} = {value}  ({})\n    {meaning}\n", format!("{source:?}").to_lowercase())
         };
         settings.iter().map(line).collect()
     };

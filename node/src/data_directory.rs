@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -43,14 +43,15 @@ impl DataDirectory {
             Some(stamp) => stamp.check(path, application)?,
             None => refuse_foreign(path)?,
         }
-        fs::create_dir_all(path).map_err(failed("creating it"))?;
+        create(path).map_err(failed("creating it"))?;
         let lock = lock(path)?;
         // Another process may have been first between the look and the lock.
         match Stamp::read(path)? {
             Some(stamp) => stamp.check(path, application)?,
             None => Stamp::write(path, application).map_err(failed("writing FORMAT"))?,
         }
-        Ok(Self { path: path.to_path_buf(), _lock: lock })
+        let path = std::path::absolute(path).map_err(failed("finding it"))?;
+        Ok(Self { path, _lock: lock })
     }
 
     /// Checks that `application` may read the directory, without locking it: for readers beside a running system.
@@ -60,6 +61,7 @@ impl DataDirectory {
     pub fn check(path: &Path, application: &str) -> Result<(), Error> {
         match Stamp::read(path)? {
             Some(stamp) => stamp.check(path, application),
+            None if !path.exists() => Err(Error::NoDirectory { path: path.to_path_buf() }),
             None => {
                 Err(Error::ForeignDirectory { path: path.to_path_buf(), found: "it has no FORMAT file".to_owned() })
             }
@@ -206,6 +208,17 @@ fn refuse_foreign(path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// With its parents as others make them, and itself for this user alone. One that is there is left as it is.
+fn create(path: &Path) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        created => created,
+    }
+}
+
 fn lock(path: &Path) -> Result<File, Error> {
     let failed = |source| Error::DataDirectory { path: path.to_path_buf(), attempted: "locking it", source };
     let file = OpenOptions::new()
@@ -224,6 +237,8 @@ fn lock(path: &Path) -> Result<File, Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn entries(path: &Path) -> Vec<String> {
@@ -243,6 +258,19 @@ mod tests {
         drop(DataDirectory::open(&path, "shop").expect("made"));
         drop(DataDirectory::open(&path, "shop").expect("opened"));
         assert_eq!(entries(&path), ["FORMAT", "LOCK"]);
+    }
+
+    #[test]
+    fn what_is_made_is_for_this_user_alone_and_what_is_there_is_left_as_it_is() {
+        let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
+        let root = tempfile::tempdir().expect("a directory");
+        let (made, found) = (root.path().join("a/b"), root.path().join("c"));
+        fs::DirBuilder::new().mode(0o755).create(&found).expect("made");
+        let before = mode(&found);
+        drop(DataDirectory::open(&made, "shop").expect("opened"));
+        drop(DataDirectory::open(&found, "shop").expect("opened"));
+        assert_eq!((mode(&made), mode(&found)), (0o700, before));
+        assert_eq!((mode(&made.join("FORMAT")), mode(&made.join("LOCK"))), (0o600, 0o600));
     }
 
     #[test]

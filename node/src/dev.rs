@@ -17,12 +17,18 @@ use futures_util::future::BoxFuture;
 use load_balancer::Instance;
 use message_queue::{Fault, InProcessQueue};
 use model::{Position, Registry};
-use query_database::SqliteQueryDatabase;
+use query_database::{RowWriter, SqliteQueryDatabase};
 use runtime::{Runtime, Shutdown, Task};
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{DataDirectory, Error, Settings, admin, error::chain, roles, telemetry, watch::Watch};
+use crate::{
+    DataDirectory, Error, Settings, admin,
+    catching_up::AtStart,
+    error::{Listener, chain},
+    roles, telemetry,
+    watch::Watch,
+};
 
 /// How long a drain may take before the process ends all the same.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(30);
@@ -47,6 +53,7 @@ pub struct Dev {
 /// What the operator asks about.
 struct Boxes {
     application: &'static str,
+    runtime: Runtime,
     data: PathBuf,
     store: Arc<dyn EventStore>,
     queue: Arc<InProcessQueue>,
@@ -66,8 +73,12 @@ impl Dev {
     /// Starts everything, in the order of the arrows from the databases up: nobody is let in before what he needs is there.
     ///
     /// # Errors
-    /// Whatever is in the way. An address that is refused or taken is found before the data directory is touched.
+    /// Whatever is in the way. An address that others could reach is found before the data directory is touched, and a
+    /// directory that is in use before an address that is.
     pub async fn start(application: &'static str, registry: Arc<Registry>, settings: &Settings) -> Result<Self, Error> {
+        Listener::Public.check(settings.load_balancer.listen)?;
+        Listener::Admin.check(settings.admin.listen)?;
+        let directory = DataDirectory::open(Path::new(&settings.data), application)?;
         let listener = roles::load_balancer::bind(&settings.load_balancer)?;
         let admin_listener = admin::bind(settings.admin.listen).await?;
         let runtime = Runtime::tokio();
@@ -75,10 +86,11 @@ impl Dev {
         let mut metrics = prometheus_client::registry::Registry::default();
         telemetry::register(application, &mut metrics);
 
-        let directory = DataDirectory::open(Path::new(&settings.data), application)?;
         let log =
             roles::command_database::start(&directory, &settings.command_database, &runtime, &mut metrics, &shutdown)?;
         let rows: Arc<SqliteQueryDatabase> = roles::query_database::start(&directory, &runtime, &mut metrics)?;
+        let at_start = AtStart { head: Position::count(log.store.head().await?.position) };
+        let generations = rows.generations().await?;
         let queue = roles::message_queue::start(&settings.message_queue, &runtime, &mut metrics);
         let handler = Arc::new(roles::event_handler::start(
             &registry,
@@ -90,12 +102,9 @@ impl Dev {
             &mut metrics,
             &shutdown,
         ));
-        let watch = Arc::new(Watch {
-            handler: handler.clone(),
-            stores: [("log", DataDirectory::log(directory.path())), ("rows", DataDirectory::rows(directory.path()))],
-            free_bytes_min: settings.storage_free_bytes_min,
-        });
-        telemetry::register_watch(watch.clone(), &mut metrics);
+        let read_models = registry.projections().map(|projection| projection.read_model().name.clone()).collect();
+        let telling = at_start.tell(generations, read_models, handler.clone(), runtime.clone(), shutdown.clone());
+        runtime.spawn("catching up", telling);
         let service = roles::command_service::start(
             &log,
             queue.clone(),
@@ -113,17 +122,26 @@ impl Dev {
             &runtime,
             &mut metrics,
         );
+        let watch = Arc::new(Watch {
+            handler: handler.clone(),
+            stores: [("log", DataDirectory::log(directory.path())), ("rows", DataDirectory::rows(directory.path()))],
+            free_bytes_min: settings.storage_free_bytes_min,
+            at_start,
+            queries: queries.clone(),
+        });
+        telemetry::register_watch(watch.clone(), &mut metrics);
         let gateways = roles::api_gateway::start(service.executor.clone(), queries, settings, &runtime, &mut metrics);
         let front = roles::load_balancer::start(listener, gateways, &runtime, &mut metrics)?;
 
         let api_address = front.listener.local_address();
         let admin_address = admin_listener.local_addr().map_err(|source| Error::Listen {
-            setting: "admin.listen",
+            listener: Listener::Admin,
             address: settings.admin.listen,
-            source,
+            source: source.into(),
         })?;
         let boxes = Arc::new(Boxes {
             application,
+            runtime: runtime.clone(),
             data: directory.path().to_path_buf(),
             store: log.store,
             queue,
@@ -138,7 +156,11 @@ impl Dev {
         let front = runtime.spawn("load balancer", async move {
             serving.await;
         });
-        let serving = admin::serve(admin_listener, boxes.clone(), Arc::new(metrics), admin_shutdown.clone());
+        // The pages are those of the interface, on its own listener.
+        let error_pages_url = settings.api_gateway.error_pages_url.clone();
+        let error_pages_url = error_pages_url.unwrap_or_else(|| format!("http://{api_address}/errors/")).into();
+        let beside = admin::Front { api_address, error_pages_url };
+        let serving = admin::serve(admin_listener, boxes.clone(), Arc::new(metrics), beside, admin_shutdown.clone());
         runtime.spawn("admin", serving);
         Ok(Self {
             api_address,
@@ -174,6 +196,12 @@ impl Dev {
         &self.boxes.data
     }
 
+    /// How many events the log had when the process began.
+    #[must_use]
+    pub fn events_at_start(&self) -> u64 {
+        self.boxes.watch.at_start.head
+    }
+
     /// What `/status` shows.
     pub async fn status(&self) -> Value {
         admin::Operated::status(&*self.boxes).await
@@ -206,8 +234,9 @@ impl Dev {
     /// Drains: refuses new requests, finishes those under way, relays what is committed, folds what was received.
     pub async fn stop(self) {
         let runtime = self.runtime.clone();
-        if runtime.timeout(DRAIN_TIME_MAX, self.drain()).await.is_err() {
-            tracing::warn!("the drain took too long; what was acknowledged is safe all the same");
+        match runtime.timeout(DRAIN_TIME_MAX, self.drain()).await {
+            Ok(()) => tracing::info!("stopped; everything is on disk"),
+            Err(_) => tracing::warn!("the drain took too long; what was acknowledged is safe all the same"),
         }
     }
 
@@ -236,7 +265,7 @@ impl admin::Operated for Boxes {
                 .watch
                 .alerts(&status, &storage)
                 .iter()
-                .map(|alert| json!({ "alert": alert.name(), "severity": alert.severity() }))
+                .map(|alert| json!({ "alert": alert.name(), "severity": alert.severity(), "advice": alert.advice() }))
                 .collect();
             let head = match self.store.head().await {
                 Ok(head) => json!(Position::count(head.position)),
@@ -254,6 +283,7 @@ impl admin::Operated for Boxes {
                         "version": projection.version,
                         "generation": projection.generation,
                         "serving": projection.serving,
+                        "incomplete": self.watch.at_start.lacks(projection),
                         "position": Position::count(projection.checkpoint),
                         "lag_events": projection.lag_events,
                         "held": projection.held,
@@ -266,6 +296,7 @@ impl admin::Operated for Boxes {
             json!({
                 "application": self.application,
                 "version": env!("CARGO_PKG_VERSION"),
+                "at": self.runtime.wall_clock().to_string(),
                 "data": self.data,
                 "head": head,
                 "mode": { "name": status.mode, "last_switch": status.last_switch },

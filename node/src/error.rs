@@ -1,4 +1,30 @@
-use std::{net::SocketAddr, path::PathBuf};
+use std::{fmt, net::SocketAddr, path::PathBuf};
+
+/// One of the process's listeners, named by where its address can be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listener {
+    /// The interface.
+    Public,
+    /// The operator's.
+    Admin,
+}
+
+impl Listener {
+    /// # Errors
+    /// [`Error::NotLoopback`].
+    pub(crate) fn check(self, address: SocketAddr) -> Result<(), Error> {
+        if address.ip().is_loopback() { Ok(()) } else { Err(Error::NotLoopback { listener: self, address }) }
+    }
+}
+
+impl fmt::Display for Listener {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Public => "--listen (the setting load_balancer.listen)",
+            Self::Admin => "--admin (the setting admin.listen)",
+        })
+    }
+}
 
 /// Why a verb did not do what it was asked for. Nothing was touched, unless the message says so.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +42,12 @@ pub enum Error {
         attempted: &'static str,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// There is nothing to look at.
+    #[error("there is no directory {path}: name that of a system that has run with --data")]
+    NoDirectory {
+        /// What was named.
+        path: PathBuf,
     },
     /// The directory holds something else.
     #[error("{path} is not a data directory of Diptych: {found}; name an empty or a new directory with --data")]
@@ -57,30 +89,30 @@ pub enum Error {
     },
     /// A listener is not for the world.
     #[error(
-        "{setting} is {address}, which others can reach: without authentication and TLS, which do not exist yet, only \
+        "{listener} is {address}, which others can reach: without authentication and TLS, which do not exist yet, only \
          loopback addresses such as 127.0.0.1 are served"
     )]
     NotLoopback {
-        /// Which setting.
-        setting: &'static str,
-        /// Its value.
+        /// Which one.
+        listener: Listener,
+        /// Where it was to be.
         address: SocketAddr,
     },
     /// An address is taken or not ours.
-    #[error("cannot listen on {address} ({setting}): choose another address")]
+    #[error("cannot listen on {address}: stop what listens there, or choose another address, by {listener}")]
     Listen {
-        /// Which setting.
-        setting: &'static str,
-        /// Its value.
+        /// Which one.
+        listener: Listener,
+        /// Where it was to be.
         address: SocketAddr,
         /// What the system said.
-        source: std::io::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Settings that do not fit.
     #[error("the configuration cannot be used: {0}")]
     Settings(String),
-    /// The Load Balancer's listener.
-    #[error("cannot open the public listener")]
+    /// The Load Balancer.
+    #[error("cannot start the Load Balancer")]
     LoadBalancer(#[from] load_balancer::Error),
     /// The log cannot be opened.
     #[error("cannot open the Command Database")]

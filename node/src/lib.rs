@@ -5,6 +5,7 @@
 
 mod admin;
 mod app;
+mod catching_up;
 mod cli;
 mod data_directory;
 mod dev;

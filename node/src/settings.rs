@@ -1,5 +1,7 @@
 //! Settings: defaults, then a file, then the environment, then flags. A key that nobody knows is an error.
 
+pub(crate) mod keys;
+
 use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path};
 
 use config::{Config, File, FileFormat, Source, Value, ValueKind};
@@ -38,6 +40,7 @@ pub struct Settings {
 #[serde(deny_unknown_fields, default)]
 pub struct AdminSettings {
     /// Where status, metrics and health are served. Loopback only.
+    #[serde(deserialize_with = "keys::address")]
     pub listen: SocketAddr,
 }
 
@@ -46,6 +49,7 @@ pub struct AdminSettings {
 #[serde(deny_unknown_fields, default)]
 pub struct LoadBalancerSettings {
     /// Where the interface is served. Loopback only.
+    #[serde(deserialize_with = "keys::address")]
     pub listen: SocketAddr,
     /// Most connections of the process.
     pub connections_max: usize,
@@ -204,7 +208,6 @@ impl Settings {
             builder = builder.set_override(key, value.as_str()).map_err(|error| Error::Settings(error.to_string()))?;
         }
         let merged = builder.build().map_err(|error| Error::Settings(error.to_string()))?;
-        let settings: Self = merged.clone().try_deserialize().map_err(|error| Error::Settings(explained(&error)))?;
         let in_file = match &from_file {
             Some(text) => {
                 let source = File::from_str(text, FileFormat::Toml);
@@ -213,27 +216,61 @@ impl Settings {
             }
             None => Values::new(),
         };
-        let shown = flatten("", &merged.cache)
+        let origin = |key: &str| {
+            if flags.contains_key(key) {
+                Origin::Flag
+            } else if environment.contains_key(key) {
+                Origin::Environment
+            } else if in_file.contains_key(key) {
+                Origin::File
+            } else {
+                Origin::Default
+            }
+        };
+        let file = file.map(|file| file.display().to_string()).unwrap_or_default();
+        let spelling = |key: &str| keys::spelling(key, &origin(key), &file);
+        let settings =
+            merged.clone().try_deserialize().map_err(|error| Error::Settings(explained(&error, spelling)))?;
+        let shown: Shown = flatten("", &merged.cache)
             .into_iter()
             .map(|(key, value)| {
-                let origin = if flags.contains_key(&key) {
-                    Origin::Flag
-                } else if environment.contains_key(&key) {
-                    Origin::Environment
-                } else if in_file.contains_key(&key) {
-                    Origin::File
-                } else {
-                    Origin::Default
-                };
+                let origin = origin(&key);
                 (key, (value, origin))
             })
             .collect();
+        for (key, (value, _)) in &shown {
+            let least = keys::find(key).map_or(0, |key| key.least);
+            if value.parse::<u64>().is_ok_and(|value| value < least) {
+                return Err(Error::Settings(format!(
+                    "{} is {value}, and {least} is the least that it can be",
+                    spelling(key)
+                )));
+            }
+        }
         Ok((settings, shown))
+    }
+
+    /// The settings by which `dev` of this application runs, from the environment and the file that `--config` names, if the
+    /// arguments have such a flag: for a verb of the application's own that has to find the running system.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] names what is wrong.
+    pub fn of(application: &str, arguments: &clap::ArgMatches) -> Result<Self, Error> {
+        crate::cli::settings(application, arguments, &[]).map(|(settings, _)| settings)
     }
 }
 
-fn explained(error: &config::ConfigError) -> String {
-    format!("{error} (`config show` prints every key there is)")
+/// `spelling` is how a key is spelt where its value was set.
+fn explained(error: &config::ConfigError, spelling: impl Fn(&str) -> String) -> String {
+    use config::ConfigError::{At, Type};
+    let what = match error {
+        At { error, key: Some(key), .. } => format!("{}: {error}", spelling(key)),
+        Type { unexpected, expected, key: Some(key), .. } => {
+            format!("{}: expected {expected}, found {unexpected}", spelling(key))
+        }
+        other => other.to_string(),
+    };
+    format!("{what} (`config show` prints every key there is)")
 }
 
 fn read(path: &Path) -> Result<String, Error> {
@@ -311,5 +348,42 @@ mod tests {
             let refused = load(&environment, file, &[]).expect_err("refused");
             assert!(matches!(refused, Error::Settings(_)), "{refused}");
         }
+    }
+
+    #[test]
+    fn a_value_that_will_not_do_is_named_as_it_was_set() {
+        for (environment, file, flags, says) in [
+            (vec![("DIPTYCH__API_GATEWAY__INSTANCES", "0")], None, vec![], "DIPTYCH__API_GATEWAY__INSTANCES is 0"),
+            (vec![("DIPTYCH__API_GATEWAY__INSTANCES", "two")], None, vec![], "DIPTYCH__API_GATEWAY__INSTANCES: "),
+            (
+                vec![],
+                Some("[command_database]\nidempotency_hours = 23"),
+                vec![],
+                "diptych.toml is 23, and 24 is the least",
+            ),
+            (
+                vec![],
+                None,
+                vec![("load_balancer.listen", "here:80")],
+                "--listen: \"here:80\" is no address: write IP:PORT",
+            ),
+            (vec![], None, vec![("admin.listen", "::1")], "--admin: "),
+        ] {
+            let refused = load(&environment, file, &flags).expect_err("refused").to_string();
+            assert!(refused.contains(says), "{says}: {refused}");
+        }
+    }
+
+    #[test]
+    fn localhost_is_the_one_name_that_is_taken_for_an_address() {
+        let settings = load(&[], None, &[("load_balancer.listen", "localhost:9080")]).expect("loaded");
+        assert_eq!(settings.load_balancer.listen, SocketAddr::from(([127, 0, 0, 1], 9080)));
+    }
+
+    #[test]
+    fn every_key_has_its_meaning() {
+        let (_, shown) = Settings::load("here", None, std::iter::empty(), &Values::new()).expect("loaded");
+        let meant: Vec<_> = keys::KEYS.iter().map(|key| key.name.to_owned()).collect();
+        assert_eq!(shown.into_keys().collect::<Vec<_>>(), meant);
     }
 }

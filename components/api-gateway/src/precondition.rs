@@ -29,6 +29,10 @@ fn if_match(headers: &HeaderMap) -> Result<Precondition, Problem> {
     if elements(headers, &header::IF_MATCH).eq(["*"]) {
         return Ok(Precondition::Exists);
     }
+    if let Some(bare) = elements(headers, &header::IF_MATCH).find(|tag| !tag.ends_with('"')) {
+        let detail = format!("If-Match: {bare} holds no entity tag, which has quotes: write If-Match: \"1\"");
+        return Err(Problem::new(&problem::MALFORMED_REQUEST, detail));
+    }
     // A tag that is weak, or that no stream can have, matches nothing; one that is left decides.
     let mut versions = elements(headers, &header::IF_MATCH).filter_map(version);
     let demanded = versions.next().map_or(Precondition::Never, Precondition::Version);
@@ -76,7 +80,8 @@ mod tests {
             (Some("W/\"g1-3\""), None, Some(Precondition::Never)),
             (Some("\"03\""), None, Some(Precondition::Never)),
             (Some("\"0\""), None, Some(Precondition::Never)),
-            (Some("3"), None, Some(Precondition::Never)),
+            (Some("3"), None, None),
+            (Some("\"3\", 4"), None, None),
             (Some(""), None, Some(Precondition::Never)),
             (Some("\"x\", \"3\""), None, Some(version(3))),
             (Some("\"2\", \"3\""), None, None),

@@ -31,7 +31,8 @@ macro_rules! codes {
             page: include_str!(concat!("../../../docs/errors/", $code, ".md")),
         };)*
 
-        /// All of them; those that no line here makes are the Load Balancer's own, whose pages are served here too.
+        /// All of them; those that no line here makes are of the Load Balancer or the operator's listener, whose pages are served
+        /// here too.
         pub(crate) static CODES: &[&Code] = &[$(&$name),*];
     };
 }
@@ -42,6 +43,7 @@ codes! {
     INVALID_FILTER: BAD_REQUEST "invalid-filter" "The value of a parameter is not understood" false;
     INVALID_PAGE_TOKEN: BAD_REQUEST "invalid-page-token" "The page token does not belong to this query" false;
     INVALID_CONSISTENCY_TOKEN: BAD_REQUEST "invalid-consistency-token" "This is no consistency token" false;
+    FORBIDDEN: FORBIDDEN "forbidden" "This is not for whoever asks so" false;
     NOT_FOUND: NOT_FOUND "not-found" "There is nothing here" false;
     METHOD_NOT_ALLOWED: METHOD_NOT_ALLOWED "method-not-allowed" "The method is not possible here" false;
     NOT_ACCEPTABLE: NOT_ACCEPTABLE "not-acceptable" "Nothing that is offered is acceptable" false;

@@ -167,7 +167,8 @@ fn refused(outcome: QueryOutcome) -> Problem {
             problem
         }
         QueryOutcome::EpochChanged => {
-            let detail = "what the token names was lost when the log was restored: drop the token and read again";
+            let detail = "what the token names is not in this log, which was restored since or is another one: drop the \
+                          token and read again";
             Problem::new(&problem::EPOCH_CHANGED, detail)
         }
         QueryOutcome::Unavailable { retry_after } => {

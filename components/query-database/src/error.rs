@@ -120,7 +120,10 @@ pub enum Error {
         source: rusqlite::Error,
     },
     /// A row is not what was written.
-    #[error("row {key:?} of read model {read_model} is damaged: run `verify`, then rebuild the read model")]
+    #[error(
+        "row {key:?} of read model {read_model} is damaged: run `verify`; to have all rows made anew from the log, stop the \
+         process, remove this database's file and those beside it with -wal and -shm, and start it again"
+    )]
     Corrupt {
         /// The read model.
         read_model: String,

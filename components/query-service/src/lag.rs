@@ -1,14 +1,21 @@
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use model::Position;
 use parking_lot::Mutex;
 use query_database::Checkpoint;
 
 /// Remembers since when one read model has been behind the log, as far as its reads have shown.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Lag {
+    /// Heads that were seen before tell nothing of what the log has now.
+    began: Duration,
     /// A head that the checkpoint had not reached, and the moment by which the log had it.
     missed: Mutex<Option<(Position, Duration)>>,
+    /// Whether the checkpoint has reached the first head that was seen since.
+    was_level: AtomicBool,
 }
 
 /// How far behind the head of the log a checkpoint is, and for how long at least.
@@ -16,9 +23,16 @@ pub(crate) struct Lag {
 pub(crate) struct Behind {
     pub(crate) events: u64,
     pub(crate) age: Duration,
+    /// Whether the rows lack what the log had before anybody here looked: how old that is, nobody here knows.
+    pub(crate) is_incomplete: bool,
 }
 
 impl Lag {
+    /// For rows that are asked for from `began` on.
+    pub(crate) fn new(began: Duration) -> Self {
+        Self { began, missed: Mutex::default(), was_level: AtomicBool::new(false) }
+    }
+
     /// What `checkpoint`, read just now, at `now`, tells.
     ///
     /// A handler that catches up sees a younger head with each commit, so the head's own age does not tell for how long the
@@ -27,21 +41,32 @@ impl Lag {
         let head = checkpoint.head;
         let events = Position::count(head.position).saturating_sub(Position::count(checkpoint.position));
         // Not below zero: the head may have been seen before this process began.
-        let seen = now.saturating_sub(head.age);
-        let age_min = head.age;
-        let Some(head) = head.position.filter(|_| events > 0) else {
-            return Behind { events, age: age_min };
+        let looked_at = now.saturating_sub(head.age);
+        let is_told = looked_at >= self.began && !checkpoint.lineage.0.is_empty();
+        let Some(position) = head.position.filter(|_| events > 0) else {
+            return Behind { events, age: head.age, is_incomplete: !self.note_level(is_told) };
         };
         let mut missed = self.missed.lock();
+        let passed = missed.is_some_and(|(missed, _)| checkpoint.position >= Some(missed));
         let since = match *missed {
             // A head beyond the present one belongs to a log that was restored since.
-            Some((position, since)) if checkpoint.position < Some(position) && position <= head => since.min(seen),
-            _ => seen,
+            Some((missed, since)) if !passed && missed <= position => since.min(looked_at),
+            _ => looked_at,
         };
-        if since == seen {
-            *missed = Some((head, seen));
+        let is_level = self.note_level(passed);
+        if since == looked_at && (is_told || is_level) {
+            *missed = Some((position, looked_at));
         }
-        Behind { events, age: now.saturating_sub(since).max(age_min) }
+        Behind { events, age: now.saturating_sub(since).max(head.age), is_incomplete: !is_level }
+    }
+
+    /// Whether the rows have been level with the log, now or before.
+    fn note_level(&self, is_level: bool) -> bool {
+        let was_level = self.was_level.load(Ordering::Relaxed);
+        if is_level && !was_level {
+            self.was_level.store(true, Ordering::Relaxed);
+        }
+        is_level || was_level
     }
 }
 
@@ -49,8 +74,9 @@ impl Lag {
 mod tests {
     use std::sync::Arc;
 
-    use model::Lineage;
+    use model::{Epoch, EpochId, Lineage};
     use query_database::{Generation, HeadSeen};
+    use uuid::Uuid;
 
     use super::*;
 
@@ -58,7 +84,7 @@ mod tests {
         Checkpoint {
             generation: Generation(1),
             position: Position::new(position),
-            lineage: Arc::new(Lineage::default()),
+            lineage: Arc::new(Lineage(vec![Epoch { id: EpochId(Uuid::nil()), first: Position::FIRST }])),
             head: HeadSeen { position: Position::new(head), age: Duration::from_secs(age) },
             held: None,
             forked: None,
@@ -67,7 +93,7 @@ mod tests {
 
     #[test]
     fn age_counts_from_the_first_head_that_was_missed() {
-        let lag = Lag::default();
+        let lag = Lag::new(Duration::ZERO);
         for (now, position, head, head_age, events, age) in [
             (10, 5, 5, 0, 0, 0),   // caught up
             (20, 5, 9, 1, 4, 1),   // the head was seen a second ago
@@ -79,7 +105,24 @@ mod tests {
             (51, 2, 3, 90, 1, 90), // seen by another process, before this one began
         ] {
             let behind = lag.behind(&checkpoint(position, head, head_age), Duration::from_secs(now));
-            assert_eq!(behind, Behind { events, age: Duration::from_secs(age) }, "at {now}");
+            let expected = Behind { events, age: Duration::from_secs(age), is_incomplete: false };
+            assert_eq!(behind, expected, "at {now}");
+        }
+    }
+
+    #[test]
+    fn rows_are_incomplete_until_they_have_the_first_head_that_was_seen() {
+        let lag = Lag::new(Duration::ZERO);
+        let empty = Checkpoint { lineage: Arc::default(), ..checkpoint(0, 0, 0) };
+        assert!(lag.behind(&empty, Duration::ZERO).is_incomplete, "nobody knows how far the log goes");
+        let lag = Lag::new(Duration::from_secs(1));
+        let of_a_former_process = lag.behind(&checkpoint(5, 5, 1), Duration::from_secs(1));
+        assert!(of_a_former_process.is_incomplete, "the log may have gone on since");
+        for (position, head, is_incomplete) in
+            [(1, 9, true), (8, 20, true), (9, 30, false), (9, 40, false), (40, 40, false), (41, 50, false)]
+        {
+            let behind = lag.behind(&checkpoint(position, head, 0), Duration::from_secs(1));
+            assert_eq!(behind.is_incomplete, is_incomplete, "at {position} of {head}");
         }
     }
 }

@@ -2,6 +2,7 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures_util::future::{BoxFuture, Either, select};
 use model::{ConsistencyToken, Position, RowKey, TraceContext, Verdict, canonical_key};
+use prometheus_client::metrics::counter::Counter;
 use query_database::{Checkpoint, Error, ListRead, PointRead, RowReader};
 use runtime::Runtime;
 use tokio::sync::Semaphore;
@@ -30,6 +31,8 @@ pub struct Limits {
     pub lag_max: Duration,
     /// How old the last look at the head of the log may be before answers say that nobody looks any more.
     pub head_age_max: Duration,
+    /// How long after another life of the log began the checkpoints that are stored may still be without it.
+    pub epoch_news_max: Duration,
 }
 
 impl Default for Limits {
@@ -41,6 +44,7 @@ impl Default for Limits {
             page_rows_max: 500,
             lag_max: Duration::from_secs(1),
             head_age_max: Duration::from_secs(10),
+            epoch_news_max: Duration::from_millis(500),
         }
     }
 }
@@ -58,6 +62,7 @@ pub struct Queries {
     sealer: Sealer,
     limits: Limits,
     waiting: Semaphore,
+    rows_damaged: Counter,
 }
 
 /// A read model of this application.
@@ -78,7 +83,8 @@ impl Queries {
         limits: Limits,
         metrics: &Metrics,
     ) -> Self {
-        let known = |name: String| Known { lag: Lag::default(), metrics: metrics.of(&name), name };
+        let began = runtime.now();
+        let known = |name: String| Known { lag: Lag::new(began), metrics: metrics.of(&name), name };
         Self {
             runtime,
             reader,
@@ -86,7 +92,14 @@ impl Queries {
             sealer: Sealer::new(page_token_key),
             waiting: Semaphore::new(limits.waiting_max.min(Semaphore::MAX_PERMITS)),
             limits,
+            rows_damaged: metrics.rows_damaged.clone(),
         }
+    }
+
+    /// How many queries have failed because a stored row is not what was written.
+    #[must_use]
+    pub fn rows_damaged(&self) -> u64 {
+        self.rows_damaged.get()
     }
 
     fn known(&self, name: &str) -> Result<&Known, QueryOutcome> {
@@ -105,7 +118,8 @@ impl Queries {
     async fn answer_point(&self, known: &Known, query: PointQuery) -> Result<Answer, QueryOutcome> {
         let key = canonical_key(&query.key).map_err(|error| QueryOutcome::InvalidKey { detail: error.to_string() })?;
         let key = RowKey { tenant: query.tenant, key: key.into() };
-        let read = || async { self.reader.point(&known.name, &key).await.map_err(|error| failed(&error, query.trace)) };
+        let read =
+            || async { self.reader.point(&known.name, &key).await.map_err(|error| self.failed(&error, query.trace)) };
         let (PointRead { row, checkpoint }, freshness) =
             self.settled(known, query.consistency, read, |read| &read.checkpoint).await?;
         let body = row.map_or(Body::NoRow, |row| Body::Row { body: row.body, position: row.position });
@@ -126,14 +140,36 @@ impl Queries {
     async fn read_list(&self, query: &ListQuery) -> Result<ListRead, QueryOutcome> {
         let page_size = PageSize { default: self.limits.page_rows_default, max: self.limits.page_rows_max };
         for _ in 0..SWITCHES_MAX {
-            let serving = self.reader.serving(&query.read_model).await.map_err(|error| failed(&error, query.trace))?;
+            let serving =
+                self.reader.serving(&query.read_model).await.map_err(|error| self.failed(&error, query.trace))?;
             let list = list::parse(query, &serving, &self.sealer, page_size)?;
-            let read = self.reader.list(&query.read_model, list).await.map_err(|error| failed(&error, query.trace))?;
+            let read =
+                self.reader.list(&query.read_model, list).await.map_err(|error| self.failed(&error, query.trace))?;
             if let Some(read) = read {
                 return Ok(read);
             }
         }
         Err(QueryOutcome::Unavailable { retry_after: RETRY_AFTER })
+    }
+
+    /// The outcome of a query whose read failed. The cause goes into the log and no further.
+    fn failed(&self, error: &Error, trace: TraceContext) -> QueryOutcome {
+        let cause: &(dyn std::error::Error + 'static) = error;
+        let trace_id = format_args!("{:032x}", trace.trace_id);
+        match error {
+            Error::NotServing { .. } => QueryOutcome::Unavailable { retry_after: RETRY_AFTER },
+            error if error.is_retryable() => {
+                tracing::warn!(%trace_id, error = cause, "a query could not be read");
+                QueryOutcome::Unavailable { retry_after: RETRY_AFTER }
+            }
+            _ => {
+                if matches!(error, Error::Corrupt { .. }) {
+                    self.rows_damaged.inc();
+                }
+                tracing::error!(%trace_id, error = cause, "a query failed");
+                QueryOutcome::Internal
+            }
+        }
     }
 
     /// What `read` gives once it contains the token, or when the time to wait for that is over. Without a token, at once.
@@ -147,13 +183,13 @@ impl Queries {
     where
         F: Future<Output = Result<T, QueryOutcome>>,
     {
+        let began = self.runtime.now();
         let mut answer = read().await?;
         let Some(token) = consistency.token else {
             let freshness = self.freshness(known, checkpoint(&answer));
             return Ok((answer, freshness));
         };
         let wait = consistency.wait.min(self.limits.wait_max);
-        let began = self.runtime.now();
         if !contains(checkpoint(&answer), token)? {
             let slot = self.waiting.try_acquire().ok().filter(|_| !wait.is_zero());
             if slot.is_some() {
@@ -166,7 +202,7 @@ impl Queries {
         }
         let now = self.runtime.now();
         let checkpoint = checkpoint(&answer);
-        let behind = token.position.get().saturating_sub(Position::count(reached(checkpoint)));
+        let behind = missing(checkpoint, token);
         let age = now.saturating_sub(began).max(known.lag.behind(checkpoint, now).age_if_behind());
         match consistency.handling {
             Handling::Strict => Err(QueryOutcome::NotYetConsistent { behind, age }),
@@ -191,8 +227,13 @@ impl Queries {
         loop {
             // Asked for before the read: a commit between the two is not missed.
             let changed = self.reader.changed();
+            let asked = self.runtime.now();
             let answer = read().await?;
             let reached = contains(checkpoint(&answer), token)?;
+            let looked_after = asked.saturating_sub(checkpoint(&answer).head.age).saturating_sub(began);
+            if !reached && self.is_of_no_prefix(checkpoint(&answer), token, looked_after) {
+                return Err(QueryOutcome::EpochChanged);
+            }
             let late = !reached && matches!(select(changed, &mut time_is_up).await, Either::Right(_));
             if reached || late {
                 let waited = self.runtime.now().saturating_sub(began).as_secs_f64();
@@ -202,11 +243,25 @@ impl Queries {
         }
     }
 
+    /// Whether `token` is none of this log, as far as the last look at the log tells, which was `looked_after` the question
+    /// came. Whoever asks has the token already, so the log had everything that it names by then.
+    fn is_of_no_prefix(&self, checkpoint: &Checkpoint, token: ConsistencyToken, looked_after: Duration) -> bool {
+        if checkpoint.forked.is_some() || looked_after.is_zero() {
+            return false;
+        }
+        match checkpoint.lineage.judge(&token) {
+            Verdict::Reach(position) => checkpoint.head.position < Some(position),
+            Verdict::UnknownEpoch => looked_after > self.limits.epoch_news_max,
+            Verdict::BeyondFork => true,
+        }
+    }
+
     /// What an answer says of itself where no token, or a satisfied one, says it better.
     fn freshness(&self, known: &Known, checkpoint: &Checkpoint) -> Freshness {
         let behind = known.lag.behind(checkpoint, self.runtime.now());
         let limit = if behind.events > 0 { self.limits.lag_max } else { self.limits.head_age_max };
-        if checkpoint.held.is_some() || checkpoint.forked.is_some() || behind.age > limit {
+        let is_sound = checkpoint.held.is_none() && checkpoint.forked.is_none() && !behind.is_incomplete;
+        if !is_sound || behind.age > limit {
             return Freshness::Stale { behind: behind.events, age: behind.age };
         }
         Freshness::Fresh
@@ -235,26 +290,19 @@ fn contains(checkpoint: &Checkpoint, token: ConsistencyToken) -> Result<bool, Qu
     }
 }
 
+/// How many events of the prefix that `token` names are not in rows at `checkpoint`; 0 where nobody can tell, since positions
+/// of two histories do not compare.
+fn missing(checkpoint: &Checkpoint, token: ConsistencyToken) -> u64 {
+    let log = checkpoint.forked.as_ref().unwrap_or(&checkpoint.lineage);
+    match log.judge(&token) {
+        Verdict::Reach(position) => position.get().saturating_sub(Position::count(reached(checkpoint))),
+        Verdict::UnknownEpoch | Verdict::BeyondFork => 0,
+    }
+}
+
 fn token_of(checkpoint: &Checkpoint) -> Option<ConsistencyToken> {
     let position = reached(checkpoint)?;
     Some(ConsistencyToken { epoch: checkpoint.lineage.epoch_of(position)?, position })
-}
-
-/// The outcome of a query whose read failed. The cause goes into the log and no further.
-fn failed(error: &Error, trace: TraceContext) -> QueryOutcome {
-    let cause: &(dyn std::error::Error + 'static) = error;
-    let trace_id = format_args!("{:032x}", trace.trace_id);
-    match error {
-        Error::NotServing { .. } => QueryOutcome::Unavailable { retry_after: RETRY_AFTER },
-        error if error.is_retryable() => {
-            tracing::warn!(%trace_id, error = cause, "a query could not be read");
-            QueryOutcome::Unavailable { retry_after: RETRY_AFTER }
-        }
-        _ => {
-            tracing::error!(%trace_id, error = cause, "a query failed");
-            QueryOutcome::Internal
-        }
-    }
 }
 
 fn hop(trace: TraceContext) -> tracing::Span {

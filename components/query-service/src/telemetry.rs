@@ -1,7 +1,7 @@
 //! Names, help and labels of this box's metrics, and the names of its spans.
 
 use prometheus_client::{
-    metrics::{family::Family, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, histogram::Histogram},
     registry::{Registry, Unit},
 };
 
@@ -17,6 +17,7 @@ type Durations<const N: usize> = Family<[(&'static str, String); N], Histogram, 
 pub struct Metrics {
     queries: Durations<1>,
     waits: Durations<2>,
+    pub(crate) rows_damaged: Counter,
 }
 
 impl Metrics {
@@ -37,7 +38,13 @@ impl Metrics {
             Unit::Seconds,
             waits.clone(),
         );
-        Self { queries, waits }
+        let rows_damaged = Counter::default();
+        registry.register(
+            "diptych_query_service_rows_damaged",
+            "Queries that failed because a stored row is not what was written",
+            rows_damaged.clone(),
+        );
+        Self { queries, waits, rows_damaged }
     }
 
     /// Those of one read model, looked up once.

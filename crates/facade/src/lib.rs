@@ -48,7 +48,7 @@ pub use model::{
     self, Aggregate, Change, Context, EventTypes, FoldError, Indexes, Key, KeyError, Keys, Money, MoneyError,
     Projection, Recorded, Refusal, Registry, RegistryError,
 };
-pub use node::{App, Dev, Handler, Output, Settings};
+pub use node::{App, Dev, Error, Handler, Output, Settings};
 
 /// The allocator of every binary that links this crate (ADR 0012). A command is allocated by one thread and freed by another,
 /// which the system's allocator answers with a lock.

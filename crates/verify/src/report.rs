@@ -197,10 +197,27 @@ impl Report {
         writeln!(formatter)
     }
 
+    /// How many events of the log the rows lack that queries are answered from.
+    fn behind(&self) -> u64 {
+        let serving = self.generations.iter().filter(|generation| generation.serving);
+        serving.map(|generation| self.log.head.saturating_sub(generation.checkpoint)).max().unwrap_or(self.log.head)
+    }
+
     fn write_verdict(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.violation_count();
         if self.holds {
-            return write!(formatter, "VERDICT: holds. Log, rows and checkpoints agree.");
+            write!(formatter, "VERDICT: holds. Log, rows and checkpoints agree.")?;
+            return match self.behind() {
+                0 => Ok(()),
+                1 => write!(
+                    formatter,
+                    " Rows are 1 event behind the log: a running system catches up, or the next start."
+                ),
+                events => write!(
+                    formatter,
+                    " Rows are {events} events behind the log: a running system catches up, or the next start."
+                ),
+            };
         }
         if self.violations.iter().all(Violation::is_unjudged) {
             return write!(formatter, "VERDICT: cannot be judged by this binary ({count} findings).");

@@ -151,7 +151,9 @@ impl Pass<'_> {
             } else {
                 self.snapshots.forget(stream_number);
             }
-            match self.decode(*event) {
+            // What is wrong with its bytes is said already: it says nothing of this binary.
+            let is_reported = !event.fits_checksum;
+            match self.decode(*event, is_reported) {
                 // After the first event that is in doubt every fold is.
                 Some(decoded) if self.check.untrusted.is_none() => events.push(Arc::new(decoded)),
                 Some(_) => {}
@@ -165,7 +167,7 @@ impl Pass<'_> {
         }
     }
 
-    fn decode(&mut self, scanned: ScannedEvent) -> Option<Recorded> {
+    fn decode(&mut self, scanned: ScannedEvent, is_reported: bool) -> Option<Recorded> {
         let position = scanned.event.position.get();
         let event_type = scanned.event.event_type.to_string();
         let decoded = guarded(|| self.registry.decode(scanned.event));
@@ -175,7 +177,9 @@ impl Pass<'_> {
             Ok(Err(error)) => Violation::Payload { position, event_type, found: chain(&error) },
             Err(found) => Violation::Payload { position, event_type, found },
         };
-        self.findings.add(violation);
+        if !(is_reported && matches!(violation, Violation::Payload { .. })) {
+            self.findings.add(violation);
+        }
         None
     }
 }

@@ -409,8 +409,8 @@ impl Remedy {
                 "this binary is not the one that wrote the log: verify with the application's newest binary"
             }
             Self::Rebuild => {
-                "rows can be made anew from the log: rebuild the read model, or stop the system, remove the rows' file \
-                 and start again"
+                "rows can be made anew from the log: stop the system, remove rows.sqlite3, rows.sqlite3-wal and \
+                 rows.sqlite3-shm in the data directory, and start it again"
             }
             Self::DropHint => {
                 "nothing is lost: the snapshot is a hint and can be deleted, its stream is then read whole"

@@ -36,6 +36,7 @@ impl Aggregate for Counter {
 
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
 struct Total {
+    counter: String,
     total: u64,
 }
 
@@ -46,9 +47,10 @@ impl Projection for Total {
     fn keys(event: &Recorded) -> Result<Keys<String>, FoldError> {
         Ok(Keys::one(event.id().to_owned()))
     }
-    fn fold(_: &String, row: Option<Self>, event: &Recorded) -> Result<Change<Self>, FoldError> {
+    fn fold(counter: &String, row: Option<Self>, event: &Recorded) -> Result<Change<Self>, FoldError> {
         let Some(Event::Added { amount }) = event.of::<Counter>() else { return Ok(Change::Keep) };
-        Ok(Change::Put(Self { total: row.map_or(0, |row| row.total) + u64::from(*amount) }))
+        let total = row.map_or(0, |row| row.total) + u64::from(*amount);
+        Ok(Change::Put(Self { counter: counter.clone(), total }))
     }
     fn indexes() -> Indexes {
         Indexes::new().integer("total")
@@ -56,5 +58,10 @@ impl Projection for Total {
 }
 
 fn main() -> ExitCode {
-    App::new("counter").aggregate::<Counter>().projection::<Total>().run()
+    App::new("counter")
+        .aggregate::<Counter>()
+        .projection::<Total>()
+        .example(r#"curl -s $API/commands/counter/c-1/add --json '{"amount":3}' -w '\n'"#)
+        .example("curl -s $API/queries/total/c-1 -w '\\n'")
+        .run()
 }

@@ -1,6 +1,6 @@
 //! What an invoice says: the payload of `order.placed`, `credit_note.issued` and `adjustment.recorded` alike.
 
-use diptych::Money;
+use diptych::{Money, model::Hash};
 use jiff::civil::DateTime;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,15 @@ impl Invoice {
     #[must_use]
     pub fn placed_at(&self) -> Option<DateTime> {
         self.lines.iter().map(|line| line.time).min()
+    }
+}
+
+impl Invoice {
+    /// Tells invoices that differ in anything: the SHA-256 of their JSON, in hexadecimal.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        // Strings for keys and no fractions: there is nothing in an invoice that JSON could not hold.
+        Hash::of(&serde_json::to_vec(self).unwrap_or_default()).to_string()
     }
 }
 

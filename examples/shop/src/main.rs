@@ -11,8 +11,8 @@ use shop::{
     feed, import,
 };
 
-const PLACE: &str = r#"curl -i $API/commands/order/o-1/place --json '{"customer":"c-7","country":"France","lines":[{"stock_code":"tea-100","quantity":2,"price":"4.500","time":"2026-11-23T10:00"}]}'"#;
-const READ: &str = "curl -i $API/queries/order_summary/o-1";
+const PLACE: &str = r#"curl -si $API/commands/order/o-$NEXT/place --json '{"customer":"c-7","country":"France","lines":[{"stock_code":"tea-100","quantity":2,"price":"4.500","time":"2026-11-23T10:00"}]}' -w '\n\n'"#;
+const READ: &str = "curl -si $API/queries/order_summary/o-$NEXT -w '\\n'";
 
 fn main() -> ExitCode {
     App::new("shop")

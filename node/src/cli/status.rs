@@ -152,11 +152,15 @@ impl fmt::Display for Status {
         let Self(status) = self;
         let mut line = |name: &str, value: &str| writeln!(formatter, "{name:<8} {value}");
         line("system", &format!("{} {}", text(&status["application"]), text(&status["version"])))?;
+        line("at", &text(&status["at"]))?;
         line("data", &text(&status["data"]))?;
         line("head", &text(&status["head"]))?;
         line("mode", &mode(&status["mode"]))?;
         let alert = |alert: &Value| format!("{} ({})", text(&alert["alert"]), text(&alert["severity"]));
         line("alerts", &listed(&status["alerts"], alert))?;
+        for advice in status["alerts"].as_array().into_iter().flatten().filter_map(|alert| alert["advice"].as_str()) {
+            line("", advice)?;
+        }
         let space = |store: &Value| format!("{} {}", text(&store["store"]), size(&store["free_bytes"]));
         line("free", &listed(&status["storage"], space))?;
         let projections = status["projections"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -229,6 +233,7 @@ fn read_models(projections: &[Value]) -> String {
 fn state(projection: &Value) -> String {
     let mut state = match (&projection["generation"], &projection["serving"]) {
         (Value::Null, _) => "starts".to_owned(),
+        (_, Value::Bool(true)) if projection["incomplete"] == true => "serves, incomplete".to_owned(),
         (_, Value::Bool(true)) => "serves".to_owned(),
         _ => "is filled".to_owned(),
     };
@@ -249,14 +254,16 @@ mod tests {
     #[test]
     fn a_status_is_a_table_for_people() {
         let status = Status(json!({
-            "application": "shop", "version": "0.1.0", "data": "/data/shop", "head": 4711,
+            "application": "shop", "version": "0.1.0", "at": "2026-11-23T18:46:48Z", "data": "/data/shop", "head": 4711,
             "mode": { "name": "direct", "last_switch": {
                 "from": "suspect", "to": "direct", "reason": "confirmed", "at": "2026-11-23T18:46:47Z" } },
-            "alerts": [{ "alert": "queue-not-relied-on", "severity": "warning" }],
+            "alerts": [{ "alert": "queue-not-relied-on", "severity": "warning", "advice": "nothing is to be done" }],
             "storage": [{ "store": "log", "free_bytes": 1_610_612_736 }, { "store": "rows", "free_bytes": null }],
             "projections": [
                 { "name": "country_sales", "version": 1, "generation": 3, "serving": true, "position": 4711,
                   "lag_events": 0, "held": null, "alarm": null, "applied_from_queue": 4000, "applied_from_log": 711 },
+                { "name": "new", "version": 1, "generation": 5, "serving": true, "incomplete": true, "position": 9,
+                  "lag_events": 4702, "held": null, "alarm": null, "applied_from_queue": 0, "applied_from_log": 9 },
                 { "name": "late", "version": 2, "generation": 4, "serving": false, "position": 10,
                   "lag_events": 4701, "held": "an unknown event", "alarm": null, "applied_from_queue": 0,
                   "applied_from_log": 10 },
@@ -264,14 +271,17 @@ mod tests {
         }));
         let shown = [
             "system   shop 0.1.0",
+            "at       2026-11-23T18:46:48Z",
             "data     /data/shop",
             "head     4711",
             "mode     direct since 2026-11-23T18:46:47Z, confirmed",
             "alerts   queue-not-relied-on (warning)",
+            "         nothing is to be done",
             "free     log 1.5 GiB, rows unknown",
             "",
             "read model       version  generation   position     behind  from queue   from log  state",
             "country_sales          1           3       4711          0        4000        711  serves",
+            "new                    1           5          9       4702           0          9  serves, incomplete",
             "late                   2           4         10       4701           0         10  is filled, held: an unknown event",
             "",
         ];

@@ -4,7 +4,7 @@ use api_gateway::ApiGateway;
 use load_balancer::{Config, Instance, Limits, Listener, LoadBalancer, Metrics};
 use runtime::Runtime;
 
-use crate::{Error, settings::LoadBalancerSettings};
+use crate::{Error, error::Listener as Of, settings::LoadBalancerSettings};
 
 pub(crate) struct Front {
     pub(crate) listener: Listener,
@@ -14,16 +14,24 @@ pub(crate) struct Front {
 
 /// Opens the listener. Nothing is accepted before [`load_balancer::serve`], and no instance is ready yet.
 pub(crate) fn bind(settings: &LoadBalancerSettings) -> Result<Listener, Error> {
-    if !settings.listen.ip().is_loopback() {
-        return Err(Error::NotLoopback { setting: "load_balancer.listen", address: settings.listen });
-    }
     let limits = Limits {
         connections_max: settings.connections_max,
         connections_per_peer_max: settings.connections_per_address_max,
         body_bytes_max: settings.body_bytes_max,
         ..Limits::default()
     };
-    Ok(Listener::bind(settings.listen, limits)?)
+    let address = settings.listen;
+    Listener::bind(address, limits).map_err(|error| Error::Listen {
+        listener: Of::Public,
+        address,
+        // The system's own word: what there is to do is said already.
+        source: match error {
+            load_balancer::Error::AddressInUse { source, .. } | load_balancer::Error::Listen { source, .. } => {
+                source.into()
+            }
+            other => other.into(),
+        },
+    })
 }
 
 pub(crate) fn start(

@@ -5,6 +5,8 @@
     reason = "these tests are the user and the operator: they have sockets and files, and wait by the system's clock"
 )]
 
+mod admin;
+mod freshness;
 mod hops;
 mod metrics;
 mod system;

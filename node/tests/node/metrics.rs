@@ -27,6 +27,8 @@ fn raised(system: &System, names: &[&str]) -> bool {
         ("queue-not-relied-on", "warning"),
         ("projection-held", "critical"),
         ("checkpoint-not-of-log", "critical"),
+        ("read-model-incomplete", "warning"),
+        ("rows-damaged", "critical"),
         ("storage-low", "critical"),
     ];
     let as_said = |(name, severity)| alert(system, name, severity) == Some(f64::from(u8::from(names.contains(&name))));

@@ -47,6 +47,11 @@ impl System {
         body.to_owned()
     }
 
+    /// The whole answer of the admin listener.
+    pub(crate) fn administer_wrongly(&self, method: &str, path: &str) -> String {
+        send(self.dev.admin_address(), method, path, "", "")
+    }
+
     pub(crate) fn status(&self) -> Value {
         serde_json::from_str(&self.administer("GET", "/status")).expect("JSON")
     }

@@ -1,8 +1,9 @@
 //! The file: its tables, and what is checked before anything in it is trusted.
 
 use std::{
-    fs::File,
+    fs::{File, OpenOptions},
     io::Read,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -120,6 +121,8 @@ fn create(path: &Path, epoch: FirstEpoch) -> std::result::Result<(), Error> {
             _ => {}
         }
     }
+    // SQLite would let every user read it. What it makes beside a file gets that file's rights.
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).map_err(file_error)?;
     fill(&draft, epoch).map_err(|failure| failure.while_opening(path))?;
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(&draft)

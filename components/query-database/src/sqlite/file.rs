@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{ErrorKind, Read},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -97,6 +98,8 @@ fn create(path: &Path) -> Result<(), Error> {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(system(error)),
         _ => {}
     }
+    // SQLite would let every user read it. What it makes beside a file gets that file's rights.
+    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished).map_err(system)?;
     let made = Connection::open(&unfinished).and_then(|connection| {
         connection.execute_batch(&format!(
             "BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; {SCHEMA} COMMIT;"

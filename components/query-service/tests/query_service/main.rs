@@ -10,7 +10,7 @@ use testkit::conformance::query_service::{Broken, LAG_MAX, READ_MODEL, broken_pr
 
 fn queries(reader: Arc<dyn RowReader>) -> Queries {
     let metrics = Metrics::new(&mut Registry::default());
-    let limits = Limits { lag_max: LAG_MAX, ..Limits::default() };
+    let limits = Limits { lag_max: LAG_MAX, epoch_news_max: LAG_MAX, ..Limits::default() };
     Queries::new(Runtime::tokio(), reader, vec![READ_MODEL.to_owned()], &[7; 32], limits, &metrics)
 }
 

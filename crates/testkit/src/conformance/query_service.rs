@@ -1,7 +1,8 @@
 //! What every Query Service promises: its own in memory as well as one reached over a network.
 //!
 //! The rows come from an embedded Query Database that the suite writes to as an Event Handler would. The service under test
-//! is made over it, must know the read model [`READ_MODEL`], and must report a lag of more than [`LAG_MAX`].
+//! is made over it, must know the read model [`READ_MODEL`], must report a lag of more than [`LAG_MAX`], and must have heard
+//! of another life of the log after so long.
 
 mod broken;
 mod lists;
@@ -44,7 +45,9 @@ promises! {
     points::a_strict_answer_contains_its_token,
     points::a_lenient_answer_says_what_it_lacks,
     points::a_token_of_an_unknown_epoch_is_not_reached_by_any_position,
+    points::a_token_that_the_log_never_gave_is_refused_once_the_log_was_looked_at,
     points::a_token_beyond_a_fork_is_refused,
+    points::a_read_model_that_was_never_level_with_the_log_says_so_at_once,
     points::a_read_model_that_lags_or_is_held_says_so,
     points::rows_that_the_log_does_not_have_contain_no_token_and_are_stale,
     lists::a_list_contains_its_token,

@@ -33,6 +33,8 @@ async fn rows_that_lag_behind_the_log_hold() {
     let report = system.verify();
     assert!(report.holds(), "{report}");
     assert_eq!((report.log.head, report.generations[0].checkpoint), (11, 10));
+    let verdict = "VERDICT: holds. Log, rows and checkpoints agree. Rows are 1 event behind the log";
+    assert!(report.to_string().contains(verdict), "{report}");
 }
 
 #[tokio::test]

@@ -67,6 +67,14 @@ async fn rows_are_not_judged_by_a_log_that_is_in_doubt() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_decoded_because_it_was_damaged_is_said_once() {
+    let system = damaged("UPDATE events SET payload = CAST('{\"amou' AS BLOB) WHERE position = 4").await;
+    let report = system.verify();
+    assert!(report.counts.contains_key("event_checksum") && !report.counts.contains_key("payload"), "{report}");
+    assert!(!report.to_string().contains("this binary is not the one that wrote the log"), "{report}");
+}
+
+#[tokio::test]
 async fn an_event_of_an_unknown_type_is_not_passed_over() {
     let system = system().await;
     system.start().await.append("a", vec![("account.closed", "{}".to_owned())]).await;

@@ -10,8 +10,8 @@ use crate::invoice::Invoice;
 /// Whether there is such an adjustment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Adjustment {
-    /// It can be recorded once.
-    pub recorded: bool,
+    /// Digest of the invoice; `None` before it is recorded, which can be done once.
+    pub invoice: Option<String>,
 }
 
 /// What an adjustment can be asked to do.
@@ -34,9 +34,12 @@ pub enum Refusal {
     /// The invoice itself will not do.
     #[error(transparent)]
     Flawed(Flaw),
-    /// The number is taken.
-    #[error("there is an adjustment of this number already: give the new one another number")]
+    /// It is there, as it was sent.
+    #[error("there is this adjustment already: if it is a new one, give it another number")]
     AlreadyRecorded,
+    /// The number is taken by an adjustment that says something else.
+    #[error("there is an adjustment of this number already, and it says something else: give this one another number")]
+    RecordedOtherwise,
 }
 
 impl diptych::Refusal for Refusal {
@@ -44,6 +47,7 @@ impl diptych::Refusal for Refusal {
         match self {
             Refusal::Flawed(flaw) => flaw.code(),
             Refusal::AlreadyRecorded => "already-recorded",
+            Refusal::RecordedOtherwise => "recorded-otherwise",
         }
     }
 
@@ -51,13 +55,14 @@ impl diptych::Refusal for Refusal {
         match self {
             Refusal::Flawed(flaw) => flaw.title(),
             Refusal::AlreadyRecorded => "The adjustment is already recorded",
+            Refusal::RecordedOtherwise => "Another adjustment has this number",
         }
     }
 }
 
 impl Aggregate for Adjustment {
     const NAME: &'static str = "adjustment";
-    const STATE_VERSION: u32 = 1;
+    const STATE_VERSION: u32 = 2;
     type Command = Command;
     type Event = Event;
     type Refusal = Refusal;
@@ -67,13 +72,13 @@ impl Aggregate for Adjustment {
     }
 
     fn decide(&self, Command::Record(draft): Command, _: &Context) -> Result<Vec<Event>, Refusal> {
-        if self.recorded {
-            return Err(Refusal::AlreadyRecorded);
+        if let Some(invoice) = &self.invoice {
+            return Err(if draft.stands_for(invoice) { Refusal::AlreadyRecorded } else { Refusal::RecordedOtherwise });
         }
         Ok(vec![Event::Recorded(draft.accept().map_err(Refusal::Flawed)?)])
     }
 
-    fn evolve(&mut self, Event::Recorded(_): &Event) {
-        self.recorded = true;
+    fn evolve(&mut self, Event::Recorded(invoice): &Event) {
+        self.invoice = Some(invoice.digest());
     }
 }

@@ -10,8 +10,8 @@ use crate::invoice::Invoice;
 /// Whether there is such a credit note.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CreditNote {
-    /// It can be issued once.
-    pub issued: bool,
+    /// Digest of the invoice; `None` before it is issued, which can be done once.
+    pub invoice: Option<String>,
 }
 
 /// What a credit note can be asked to do.
@@ -42,9 +42,12 @@ pub enum Refusal {
         /// Its quantity.
         quantity: i64,
     },
-    /// The number is taken.
-    #[error("there is a credit note of this number already: give the new one another number")]
+    /// It is there, as it was sent.
+    #[error("there is this credit note already: if it is a new one, give it another number")]
     AlreadyIssued,
+    /// The number is taken by a credit note that says something else.
+    #[error("there is a credit note of this number already, and it says something else: give this one another number")]
+    IssuedOtherwise,
 }
 
 impl diptych::Refusal for Refusal {
@@ -53,6 +56,7 @@ impl diptych::Refusal for Refusal {
             Refusal::Flawed(flaw) => flaw.code(),
             Refusal::PositiveQuantity { .. } => "positive-quantity",
             Refusal::AlreadyIssued => "already-issued",
+            Refusal::IssuedOtherwise => "issued-otherwise",
         }
     }
 
@@ -61,13 +65,14 @@ impl diptych::Refusal for Refusal {
             Refusal::Flawed(flaw) => flaw.title(),
             Refusal::PositiveQuantity { .. } => "A credit note has no positive quantities",
             Refusal::AlreadyIssued => "The credit note is already issued",
+            Refusal::IssuedOtherwise => "Another credit note has this number",
         }
     }
 }
 
 impl Aggregate for CreditNote {
     const NAME: &'static str = "credit_note";
-    const STATE_VERSION: u32 = 1;
+    const STATE_VERSION: u32 = 2;
     type Command = Command;
     type Event = Event;
     type Refusal = Refusal;
@@ -77,8 +82,8 @@ impl Aggregate for CreditNote {
     }
 
     fn decide(&self, Command::Issue(draft): Command, _: &Context) -> Result<Vec<Event>, Refusal> {
-        if self.issued {
-            return Err(Refusal::AlreadyIssued);
+        if let Some(invoice) = &self.invoice {
+            return Err(if draft.stands_for(invoice) { Refusal::AlreadyIssued } else { Refusal::IssuedOtherwise });
         }
         let invoice = draft.accept().map_err(Refusal::Flawed)?;
         match invoice.lines.iter().find(|line| line.quantity > 0) {
@@ -87,7 +92,7 @@ impl Aggregate for CreditNote {
         }
     }
 
-    fn evolve(&mut self, Event::Issued(_): &Event) {
-        self.issued = true;
+    fn evolve(&mut self, Event::Issued(invoice): &Event) {
+        self.invoice = Some(invoice.digest());
     }
 }

@@ -151,6 +151,13 @@ impl Draft {
     }
 }
 
+impl Draft {
+    /// Whether this is the invoice of this digest, sent again. What is no invoice at all stands for none.
+    pub(super) fn stands_for(self, digest: &str) -> bool {
+        self.accept().is_ok_and(|invoice| invoice.digest() == digest)
+    }
+}
+
 impl DraftLine {
     fn accept(self, ordinal: u32) -> Result<Line, Flaw> {
         let line = self.line.map_or(ordinal, NonZeroU32::get);

@@ -16,6 +16,8 @@ pub struct Order {
     pub total: Money<3>,
     /// What has been paid of it.
     pub paid: Money<3>,
+    /// Digest of the invoice, so that the same one is told from another under its number. Empty before it is placed.
+    pub invoice: String,
 }
 
 /// How far an order has come.
@@ -103,9 +105,12 @@ pub enum Refusal {
         /// Its quantity.
         quantity: i64,
     },
-    /// The number is taken.
-    #[error("there is an order of this number already, and it cannot be placed again: give the new one another number")]
+    /// It is there, as it was sent.
+    #[error("there is this order already, and it cannot be placed again: if it is a new one, give it another number")]
     AlreadyPlaced,
+    /// The number is taken by an order that says something else.
+    #[error("there is an order of this number already, and it says something else: give this one another number")]
+    PlacedOtherwise,
     /// There is no such order yet.
     #[error("there is no order of this number: place it first")]
     NotPlaced,
@@ -152,6 +157,7 @@ impl diptych::Refusal for Refusal {
             Refusal::Flawed(flaw) => flaw.code(),
             Refusal::NegativeQuantity { .. } => "negative-quantity",
             Refusal::AlreadyPlaced => "already-placed",
+            Refusal::PlacedOtherwise => "placed-otherwise",
             Refusal::NotPlaced => "not-placed",
             Refusal::Cancelled => "cancelled",
             Refusal::AlreadyPaid => "already-paid",
@@ -169,6 +175,7 @@ impl diptych::Refusal for Refusal {
             Refusal::Flawed(flaw) => flaw.title(),
             Refusal::NegativeQuantity { .. } => "An order has no negative quantities",
             Refusal::AlreadyPlaced => "The order is already placed",
+            Refusal::PlacedOtherwise => "Another order has this number",
             Refusal::NotPlaced => "The order is not placed",
             Refusal::Cancelled => "The order is cancelled",
             Refusal::AlreadyPaid => "The order is already paid",
@@ -184,7 +191,7 @@ impl diptych::Refusal for Refusal {
 
 impl Aggregate for Order {
     const NAME: &'static str = "order";
-    const STATE_VERSION: u32 = 1;
+    const STATE_VERSION: u32 = 2;
     type Command = Command;
     type Event = Event;
     type Refusal = Refusal;
@@ -202,7 +209,13 @@ impl Aggregate for Order {
     fn decide(&self, command: Command, _: &Context) -> Result<Vec<Event>, Refusal> {
         let event = match (self.status, command) {
             (None, Command::Place(draft)) => Event::Placed(placed(draft)?),
-            (Some(_), Command::Place(_)) => return Err(Refusal::AlreadyPlaced),
+            (Some(_), Command::Place(draft)) => {
+                return Err(if draft.stands_for(&self.invoice) {
+                    Refusal::AlreadyPlaced
+                } else {
+                    Refusal::PlacedOtherwise
+                });
+            }
             (None, _) => return Err(Refusal::NotPlaced),
             (Some(Status::Cancelled), _) => return Err(Refusal::Cancelled),
             (Some(_), Command::Pay { amount }) => Event::Paid { amount: self.payable(amount)? },
@@ -224,7 +237,7 @@ impl Aggregate for Order {
     fn evolve(&mut self, event: &Event) {
         match event {
             Event::Placed(invoice) => {
-                (self.status, self.total) = (Some(Status::Placed), invoice.total());
+                (self.status, self.total, self.invoice) = (Some(Status::Placed), invoice.total(), invoice.digest());
             }
             Event::Paid { amount } => {
                 self.paid += *amount;

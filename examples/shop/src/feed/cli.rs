@@ -52,12 +52,13 @@ pub fn run(arguments: &ArgMatches) -> ExitCode {
     };
     let Err(error) = written else { return ExitCode::SUCCESS };
     let cause = error.source().map(|source| format!(": {source}")).unwrap_or_default();
-    eprintln!("{error}{cause}");
+    eprintln!("error: {error}{cause}");
     ExitCode::FAILURE
 }
 
 fn to_file(seed: u64, invoices: u32, path: &Path) -> Result<(), Error> {
-    let file = File::create(path).map_err(|source| Error::Open { path: path.to_owned(), source })?;
+    let to = path.display().to_string();
+    let file = File::create(path).map_err(|source| Error::Write { to: to.clone(), source })?;
     let mut output = BufWriter::new(file);
     let written = if path.extension().is_some_and(|extension| extension == "gz") {
         let mut encoder = GzEncoder::new(&mut output, Compression::default());
@@ -65,7 +66,6 @@ fn to_file(seed: u64, invoices: u32, path: &Path) -> Result<(), Error> {
     } else {
         generate(seed, invoices, &mut output)
     };
-    let to = path.display().to_string();
     written.and_then(|()| output.flush()).map_err(|source| Error::Write { to, source })
 }
 

@@ -6,7 +6,7 @@ use super::COLUMNS;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The file could not be opened or created.
+    /// The file could not be opened.
     #[error("cannot open the feed {path}")]
     Open {
         /// The file.

@@ -75,6 +75,29 @@ impl Reason {
     }
 }
 
+impl Reason {
+    /// What is wrong, for people.
+    #[must_use]
+    pub fn detail(self) -> &'static str {
+        match self {
+            Reason::LineTooLong => "the line has more than 4096 bytes",
+            Reason::QuoteUnclosed => "a quoted field does not end on its line",
+            Reason::Columns => "the line has not eight columns",
+            Reason::Encoding => "a field is not UTF-8",
+            Reason::InvoiceMissing => "there is no invoice number",
+            Reason::StockCodeMissing => "there is no stock code",
+            Reason::CountryMissing => "there is no country",
+            Reason::KeyTooLong => "invoice, stock code, customer or country has more than 80 bytes",
+            Reason::QuantityInvalid => "the quantity is no whole number, or out of range",
+            Reason::TimeInvalid => "the time is not of the form 2009-12-01 07:45:00",
+            Reason::PriceInvalid => "the price is no decimal with at most three places, or out of range",
+            Reason::CreditNotePositiveQuantity => "a credit note takes goods back, this line sells some",
+            Reason::CustomerDiffers => "the first line of this invoice names another customer",
+            Reason::CountryDiffers => "the first line of this invoice names another country",
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.code())

@@ -14,6 +14,8 @@ pub(super) enum Outcome {
     Accepted,
     /// It has been there before.
     AlreadyThere,
+    /// Its number is that of an invoice which says something else; the code says of which aggregate.
+    Differs(String),
     /// The shop's rules do not allow it; the code says which.
     Refused(String),
     /// Something is wrong with the shop or with this import; the code says what.
@@ -31,6 +33,9 @@ pub(super) enum Verdict {
 
 /// Refusals of an invoice that is there already.
 const ALREADY_THERE: [&str; 3] = ["order.already-placed", "credit_note.already-issued", "adjustment.already-recorded"];
+
+/// Refusals of an invoice whose number belongs to another one.
+const DIFFERS: [&str; 3] = ["order.placed-otherwise", "credit_note.issued-otherwise", "adjustment.recorded-otherwise"];
 
 /// A problem (RFC 9457), as far as it matters here.
 #[derive(Debug, Deserialize)]
@@ -56,6 +61,8 @@ pub(super) fn judge(answer: &Answer, aggregate: &str) -> Verdict {
     let of_the_domain = problem.code.strip_prefix(aggregate).is_some_and(|rest| rest.starts_with('.'));
     let outcome = if ALREADY_THERE.contains(&problem.code.as_str()) {
         Outcome::AlreadyThere
+    } else if DIFFERS.contains(&problem.code.as_str()) {
+        Outcome::Differs(problem.code)
     } else if of_the_domain || answer.status == StatusCode::PAYLOAD_TOO_LARGE {
         Outcome::Refused(problem.code)
     } else {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::{Arg, ArgMatches, Command, value_parser};
-use diptych::Output;
+use diptych::{Output, Settings};
 use http::HeaderValue;
 use tokio::{runtime, signal};
 
@@ -21,6 +21,8 @@ use crate::feed::{Feed, Import, submissions};
 
 /// As a shell reports a process that was ended by Ctrl-C.
 const INTERRUPTED: u8 = 130;
+/// In less time a speed is an accident.
+const RATE_TIME_MIN: Duration = Duration::from_millis(100);
 
 /// The subcommand `import`, which [`run`] handles.
 #[must_use]
@@ -38,8 +40,14 @@ pub fn command() -> Command {
             Arg::new("url")
                 .long("url")
                 .value_name("URL")
-                .default_value("http://127.0.0.1:8080")
-                .help("Where the shop is"),
+                .help("Where the shop is [default: http:// and the setting load_balancer.listen]"),
+        )
+        .arg(
+            Arg::new("config")
+                .long("config")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .help("Settings in TOML, as for dev"),
         )
         .arg(
             Arg::new("refused")
@@ -59,7 +67,8 @@ pub fn command() -> Command {
         .arg(Output::argument())
 }
 
-/// Does what the arguments of [`command`] ask for: 0 when every line went in, was there or was refused by a rule.
+/// Does what the arguments of [`command`] ask for: 0 when every line went in, was there as it is in the feed, or was refused by
+/// a rule.
 #[must_use]
 pub fn run(arguments: &ArgMatches) -> ExitCode {
     match import(arguments) {
@@ -73,10 +82,13 @@ pub fn run(arguments: &ArgMatches) -> ExitCode {
 
 fn import(arguments: &ArgMatches) -> Result<ExitCode, Error> {
     let path = arguments.get_one::<PathBuf>("feed").cloned().unwrap_or_default();
-    let url = arguments.get_one::<String>("url").map_or("", String::as_str);
+    let url = match arguments.get_one::<String>("url") {
+        Some(url) => url.clone(),
+        None => format!("http://{}", Settings::of("shop", arguments)?.load_balancer.listen),
+    };
     let concurrency = arguments.get_one::<u16>("concurrency").copied().map_or(1, usize::from);
     let refused = arguments.get_one::<PathBuf>("refused").cloned().unwrap_or_else(|| refused_path(&path));
-    let door = FrontDoor::new(url, concurrency)?;
+    let door = FrontDoor::new(&url, concurrency)?;
     let import = submissions(Feed::open(&path)?)?;
     // One thread is plenty for a client, and leaves the others to a shop on the same machine.
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
@@ -107,7 +119,7 @@ async fn send(
     let interrupts = tokio::spawn(stop_at_interrupt(sending.clone()));
     let started = Instant::now();
     let sent = sending.run(concurrency).await;
-    let mut times = Times { sending: started.elapsed(), catching_up: None };
+    let mut times = Times { sending: sending.answered_after(started), catching_up: None };
     let settled = match sent {
         Ok(tokens) => settle(&sending, &tokens, &mut times).await,
         Err(error) => Err(error),
@@ -115,13 +127,13 @@ async fn send(
     let interrupted = interrupts.is_finished();
     interrupts.abort();
     // Whatever happened: what is known is said first.
-    let failures = summarise(&sending, &times, refused, output)?;
+    let is_well = summarise(&sending, &times, refused, output)?;
     settled?;
     if interrupted {
         eprintln!("interrupted: run it again, and what is there already is passed over");
         return Ok(ExitCode::from(INTERRUPTED));
     }
-    Ok(if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn settle(sending: &Sending, tokens: &[HeaderValue], times: &mut Times) -> Result<(), Error> {
@@ -149,26 +161,37 @@ async fn stop_at_interrupt(sending: Arc<Sending>) {
     });
 }
 
-/// Prints the summary and writes the refused lines; returns how many commands failed.
-fn summarise(sending: &Sending, times: &Times, refused: &Path, output: Output) -> Result<usize, Error> {
+/// Prints the summary and writes the refused lines; returns whether the log has what the feed says, as far as rules allow.
+fn summarise(sending: &Sending, times: &Times, refused: &Path, output: Output) -> Result<bool, Error> {
     sending.with_report(|report: &mut Report| {
         let seconds = times.sending.as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "for people, to a whole command a second")]
-        let rate = report.answers() as f64 / seconds.max(0.001);
+        let rate = |answers: u64| answers as f64 / seconds;
+        // A speed of the first moment, or of an import that was turned away, says nothing.
+        let tells = seconds >= RATE_TIME_MIN.as_secs_f64() && report.failures() == 0 && report.answers() > 0;
         let path = refused.to_owned();
         let written = report.write_refused(refused);
+        let refused_lines = written.as_ref().copied().unwrap_or_default();
         let summary = Summary {
             rows: report.rows(&sending.submissions),
             sent_in_seconds: seconds,
-            commands_per_second: rate,
+            commands_per_second: tells.then(|| rate(report.answers())),
             caught_up_after_seconds: times.catching_up.map(|time| time.as_secs_f64()),
-            refused_lines: written.as_ref().copied().unwrap_or_default(),
-            refused_lines_in: path.clone(),
+            refused_lines,
+            refused_lines_in: (refused_lines > 0).then(|| path.clone()),
         };
         print!("{}", output.one(&summary));
-        written.map_err(|source| Error::Refused { path, source })?;
-        report.failure_details().for_each(|detail| eprintln!("{detail}"));
-        Ok(report.failures())
+        written.map_err(|source| Error::Refused { path: path.clone(), source })?;
+        report.failure_details().for_each(|detail| eprintln!("error: {detail}"));
+        let differences = report.differences();
+        if differences > 0 {
+            eprintln!(
+                "error: {differences} invoices are there already and say something else than the feed: nothing of them was \
+                 written, their lines are in {}",
+                path.display()
+            );
+        }
+        Ok(report.failures() == 0 && differences == 0)
     })
 }
 
@@ -181,7 +204,7 @@ fn refused_path(feed: &Path) -> PathBuf {
 
 /// The error and its causes in one line.
 fn print_chain(error: &Error) {
-    eprint!("{error}");
+    eprint!("error: {error}");
     let mut cause = error.source();
     while let Some(source) = cause {
         eprint!(": {source}");

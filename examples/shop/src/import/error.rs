@@ -9,6 +9,9 @@ pub enum Error {
     /// The feed cannot be read.
     #[error(transparent)]
     Feed(#[from] feed::Error),
+    /// The settings, which say where the shop is, cannot be read.
+    #[error(transparent)]
+    Settings(#[from] diptych::Error),
     /// No address of a front door.
     #[error("{url:?} is no address of a shop: write http://HOST:PORT")]
     Url {
@@ -17,7 +20,8 @@ pub enum Error {
     },
     /// Nobody answers.
     #[error(
-        "cannot reach {url}, after trying for {waited:.0?}: start a shop there with `shop dev`, or name another with --url"
+        "cannot reach {url}, after trying for {waited:.0?}: start a shop there with `shop dev`, or name another with --url, \
+         then run the import again: it goes on where it stopped"
     )]
     Unreachable {
         /// The front door.
@@ -55,7 +59,7 @@ impl Error {
     /// The process's answer.
     pub(super) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Error::Url { .. } => 2,
+            Error::Url { .. } | Error::Settings(_) => 2,
             Error::Unreachable { .. } => 4,
             _ => 1,
         })

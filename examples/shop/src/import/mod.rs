@@ -1,7 +1,8 @@
 //! `shop import`: a feed through the front door, one command an invoice.
 //!
 //! It may be interrupted and run again at any time. Each command's idempotency key is a digest of what it says, so a command
-//! that was answered before is answered the same again; and an invoice that is there already refuses to be written twice.
+//! that was answered before is answered the same again; and an invoice that is there already refuses to be written twice,
+//! and says whether it is the same one.
 
 #![expect(
     clippy::disallowed_methods,

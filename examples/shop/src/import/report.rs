@@ -16,10 +16,22 @@ use crate::feed::{Refused, Submission};
 pub(super) struct Report {
     outcomes: BTreeMap<Outcome, Count>,
     refused_lines: BTreeMap<&'static str, u64>,
-    /// Line, invoice if it can be read, and reason, of all that is not in the log by the shop's rules.
-    refused: Vec<(u64, String, String)>,
+    /// Of all that is not in the log, by the shop's rules or because something else is there.
+    refused: Vec<RefusedLine>,
     /// A word of the shop for each kind of failure.
     details: BTreeMap<String, String>,
+}
+
+/// A row of the file of refused lines.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+struct RefusedLine {
+    line: u64,
+    /// Empty where it cannot be read.
+    invoice: String,
+    /// A code.
+    reason: String,
+    /// For people.
+    detail: String,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,15 +44,23 @@ impl Report {
     /// A line that became part of no command.
     pub(super) fn refused(&mut self, refused: &Refused) {
         *self.refused_lines.entry(refused.reason.code()).or_default() += 1;
-        let invoice = refused.invoice.clone().unwrap_or_default();
-        self.refused.push((refused.line, invoice, refused.reason.code().to_owned()));
+        self.refused.push(RefusedLine {
+            line: refused.line,
+            invoice: refused.invoice.clone().unwrap_or_default(),
+            reason: refused.reason.code().to_owned(),
+            detail: refused.reason.detail().to_owned(),
+        });
     }
 
     /// A command's end.
     pub(super) fn answered(&mut self, submission: &Submission, outcome: Outcome, detail: &str) {
-        if let Outcome::Refused(code) = &outcome {
-            let lines = submission.feed_lines.iter();
-            self.refused.extend(lines.map(|line| (*line, submission.id.clone(), code.clone())));
+        if let Outcome::Refused(code) | Outcome::Differs(code) = &outcome {
+            self.refused.extend(submission.feed_lines.iter().map(|line| RefusedLine {
+                line: *line,
+                invoice: submission.id.clone(),
+                reason: code.clone(),
+                detail: detail.to_owned(),
+            }));
         }
         if let Outcome::Failed(code) = &outcome {
             self.details.entry(code.clone()).or_insert_with(|| detail.to_owned());
@@ -55,6 +75,12 @@ impl Report {
         let failed =
             |(outcome, count): (&Outcome, &Count)| matches!(outcome, Outcome::Failed(_)).then_some(count.invoices);
         usize::try_from(self.outcomes.iter().filter_map(failed).sum::<u64>()).unwrap_or(usize::MAX)
+    }
+
+    /// Invoices that are there and say something else.
+    pub(super) fn differences(&self) -> u64 {
+        let differing = self.outcomes.iter().filter(|(outcome, _)| matches!(outcome, Outcome::Differs(_)));
+        differing.map(|(_, count)| count.invoices).sum()
     }
 
     /// Of each kind of failure one line for people.
@@ -80,7 +106,7 @@ impl Report {
             let count = self.outcomes.get(&outcome).copied().unwrap_or_default();
             rows.push(Row::of(name, count));
         }
-        let mut refused_lines = 0;
+        let (mut refused_lines, mut differs) = (0, Count::default());
         for (reason, lines) in &self.refused_lines {
             rows.push(Row { outcome: format!("refused: {reason}"), invoices: None, lines: *lines });
             refused_lines += lines;
@@ -89,9 +115,17 @@ impl Report {
             (rest.invoices, rest.lines) = (rest.invoices - count.invoices, rest.lines - count.lines);
             match outcome {
                 Outcome::Accepted | Outcome::AlreadyThere => {}
+                // Summed up below: the file of refused lines says of which aggregate.
+                Outcome::Differs(_) => {
+                    differs.invoices += count.invoices;
+                    differs.lines += count.lines;
+                }
                 Outcome::Refused(code) => rows.push(Row::of(&format!("refused: {code}"), *count)),
                 Outcome::Failed(code) => rows.push(Row::of(&format!("failed: {code}"), *count)),
             }
+        }
+        if differs.invoices > 0 {
+            rows.push(Row::of("differs from what is stored", differs));
         }
         if rest.invoices > 0 {
             rows.push(Row::of("not answered", rest));
@@ -100,13 +134,17 @@ impl Report {
         rows
     }
 
-    /// Writes the refused lines as CSV, in the order of the feed.
+    /// Writes the refused lines as CSV, in the order of the feed; makes no file where there are none. Returns how many.
     pub(super) fn write_refused(&mut self, path: &Path) -> io::Result<u64> {
+        // One that is there of an earlier import must not seem to be of this one.
+        if self.refused.is_empty() && !path.exists() {
+            return Ok(0);
+        }
         self.refused.sort();
-        let mut file = csv::Writer::from_writer(BufWriter::new(File::create(path)?));
-        file.write_record(["line", "invoice", "reason"])?;
-        for (line, invoice, reason) in &self.refused {
-            file.write_record([&line.to_string(), invoice, reason])?;
+        let mut file = csv::WriterBuilder::new().has_headers(false).from_writer(BufWriter::new(File::create(path)?));
+        file.write_record(["line", "invoice", "reason", "detail"])?;
+        for line in &self.refused {
+            file.serialize(line)?;
         }
         file.into_inner().map_err(csv::IntoInnerError::into_error)?.flush()?;
         Ok(self.refused.len() as u64)
@@ -132,12 +170,15 @@ impl Row {
 #[derive(Debug, Serialize)]
 pub(super) struct Summary {
     pub(super) rows: Vec<Row>,
+    /// Until the last answer.
     pub(super) sent_in_seconds: f64,
-    pub(super) commands_per_second: f64,
+    /// `None` where there is too little to tell.
+    pub(super) commands_per_second: Option<f64>,
     /// `None` where it was not waited for.
     pub(super) caught_up_after_seconds: Option<f64>,
     pub(super) refused_lines: u64,
-    pub(super) refused_lines_in: PathBuf,
+    /// `None` where there are none.
+    pub(super) refused_lines_in: Option<PathBuf>,
 }
 
 impl fmt::Display for Summary {
@@ -149,13 +190,21 @@ impl fmt::Display for Summary {
         for Row { outcome, invoices, lines } in &self.rows {
             row(outcome, &invoices.map(grouped).unwrap_or_default(), &grouped(*lines))?;
         }
-        writeln!(formatter, "sent in {:.1} s, {:.0} commands/s", self.sent_in_seconds, self.commands_per_second)?;
+        write!(formatter, "sent in {:.1} s", self.sent_in_seconds)?;
+        match self.commands_per_second {
+            Some(rate) => writeln!(formatter, ", {rate:.0} commands/s")?,
+            None => writeln!(formatter)?,
+        }
         match self.caught_up_after_seconds {
             Some(seconds) => writeln!(formatter, "read models caught up {seconds:.1} s later")?,
             None => writeln!(formatter, "read models may still be catching up")?,
         }
-        let (path, lines) = (self.refused_lines_in.display(), grouped(self.refused_lines));
-        writeln!(formatter, "refused lines are listed in {path}: {lines}")
+        match &self.refused_lines_in {
+            Some(path) => {
+                writeln!(formatter, "refused lines are listed in {}: {}", path.display(), grouped(self.refused_lines))
+            }
+            None => writeln!(formatter, "no lines were refused"),
+        }
     }
 }
 

@@ -1,4 +1,5 @@
 use std::{
+    fmt,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -9,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use diptych::model::{Hash, encode_part};
 use http::HeaderValue;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use tokio::{task::JoinSet, time::sleep};
 
 use super::{
@@ -26,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PATIENCE_AT_FIRST: Duration = Duration::from_secs(3);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// What is over within shorter pauses is not worth a word.
+const SILENT_PAUSE_MAX: Duration = Duration::from_millis(400);
 /// Longest pause that a `Retry-After` can ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(5);
 /// After so many failures the rest would fare no better.
@@ -37,7 +40,10 @@ pub(super) struct Sending {
     pub(super) submissions: Vec<Submission>,
     pub(super) report: Mutex<Report>,
     next: AtomicUsize,
-    answered: AtomicBool,
+    /// When somebody last answered; `None` before the first time.
+    answered: Mutex<Option<Instant>>,
+    /// Whether it was said that nobody answers, since the last answer.
+    said_lost: AtomicBool,
     stopped: AtomicBool,
     progress: ProgressBar,
 }
@@ -66,16 +72,20 @@ enum Attempt {
 impl Sending {
     pub(super) fn new(door: FrontDoor, submissions: Vec<Submission>) -> Self {
         let progress = ProgressBar::new(submissions.len() as u64);
-        let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} invoices, {per_sec}, {eta} to go");
+        let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} invoices, {rate}, {eta} to go");
         if let Ok(style) = style {
-            progress.set_style(style);
+            progress.set_style(style.with_key("rate", |state: &ProgressState, to: &mut dyn fmt::Write| {
+                // Writing to the bar cannot fail.
+                let _ = write!(to, "{:.0}/s", state.per_sec());
+            }));
         }
         Self {
             door,
             submissions,
             report: Mutex::default(),
             next: AtomicUsize::new(0),
-            answered: AtomicBool::new(false),
+            answered: Mutex::default(),
+            said_lost: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             progress,
         }
@@ -153,6 +163,11 @@ impl Sending {
         let mut pause = PAUSE_MIN;
         while !self.is_stopped() {
             let attempt = self.attempt(&ready, submission.class.aggregate()).await;
+            if let Attempt::Lost(lost) = &attempt
+                && pause >= SILENT_PAUSE_MAX
+            {
+                self.say_lost(lost);
+            }
             let after = match &attempt {
                 Attempt::Done(_) => Duration::ZERO,
                 Attempt::Again { after, .. } => (*after).min(RETRY_AFTER_MAX).max(pause),
@@ -173,7 +188,8 @@ impl Sending {
             Ok(answer) => answer,
             Err(lost) => return Attempt::Lost(lost),
         };
-        self.answered.store(true, Ordering::Relaxed);
+        *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.said_lost.store(false, Ordering::Relaxed);
         match judge(&answer, aggregate) {
             Verdict::Done(outcome, detail) => Attempt::Done(Done { outcome, detail, token: answer.token().cloned() }),
             Verdict::Again { reason, after } => Attempt::Again { reason, after },
@@ -193,7 +209,25 @@ impl Sending {
     }
 
     fn patience(&self) -> Duration {
-        if self.answered.load(Ordering::Relaxed) { PATIENCE } else { PATIENCE_AT_FIRST }
+        if self.last_answer().is_some() { PATIENCE } else { PATIENCE_AT_FIRST }
+    }
+
+    fn last_answer(&self) -> Option<Instant> {
+        *self.answered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From `started` to the last answer, so that a vain wait at the end does not count.
+    pub(super) fn answered_after(&self, started: Instant) -> Duration {
+        self.last_answer().map_or(Duration::ZERO, |at| at.saturating_duration_since(started))
+    }
+
+    /// Says once that nobody answers any more, and for how long it will be tried.
+    fn say_lost(&self, lost: &Lost) {
+        if self.last_answer().is_none() || self.said_lost.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (url, patience) = (self.door.url(), PATIENCE.as_secs());
+        self.progress.suspend(|| eprintln!("{url} does not answer ({lost}): trying again for up to {patience} s"));
     }
 }
 

@@ -169,7 +169,14 @@ static FAULTS: &[(&str, Fault)] = &[
     // Of a valid key only the spelling in the path is looked up.
     ("a_key_is_found_however_it_was_encoded", Fault::Asks(|query| query.key = query.key.replace("%2f", "%252f"))),
     ("what_cannot_be_a_key_is_refused", Fault::Asks(|query| query.key = query.key.replace("//", "/"))),
-    ("a_token_is_waited_for", Fault::Asks(|query| query.consistency.wait = Duration::ZERO)),
+    (
+        "a_token_is_waited_for",
+        Fault::Asks(|query| {
+            if query.consistency.token.is_some_and(|token| token.position.get() == 3) {
+                query.consistency.wait = Duration::ZERO;
+            }
+        }),
+    ),
     (
         "a_strict_answer_contains_its_token",
         Fault::Asks(|query| {
@@ -198,6 +205,15 @@ static FAULTS: &[(&str, Fault)] = &[
         }),
     ),
     (
+        "a_token_that_the_log_never_gave_is_refused_once_the_log_was_looked_at",
+        Fault::Answers(|query, outcome| match outcome {
+            QueryOutcome::EpochChanged if !query.consistency.wait.is_zero() => {
+                QueryOutcome::NotYetConsistent { behind: 0, age: Duration::ZERO }
+            }
+            other => other,
+        }),
+    ),
+    (
         "a_token_beyond_a_fork_is_refused",
         Fault::AsksAgain(|query, outcome| {
             query.consistency.token = None;
@@ -205,11 +221,22 @@ static FAULTS: &[(&str, Fault)] = &[
         }),
     ),
     (
+        "a_read_model_that_was_never_level_with_the_log_says_so_at_once",
+        Fault::Answers(|_, outcome| {
+            edited(outcome, |answer| {
+                if matches!(answer.freshness, Freshness::Stale { behind: 2, .. }) {
+                    answer.freshness = Freshness::Fresh;
+                }
+            })
+        }),
+    ),
+    (
         "a_read_model_that_lags_or_is_held_says_so",
         Fault::Answers(|query, outcome| {
             let without_token = query.consistency.token.is_none();
             edited(outcome, |answer| {
-                if without_token && answer.token.is_some() {
+                let is_short = matches!(answer.freshness, Freshness::Stale { behind: 1..=2, .. });
+                if without_token && answer.token.is_some() && !is_short {
                     answer.freshness = Freshness::Fresh;
                 }
             })

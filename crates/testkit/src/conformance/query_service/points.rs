@@ -110,6 +110,21 @@ pub(super) async fn a_token_of_an_unknown_epoch_is_not_reached_by_any_position(m
     assert!(matches!(outcome, QueryOutcome::NotYetConsistent { .. }), "{outcome:?}");
 }
 
+pub(super) async fn a_token_that_the_log_never_gave_is_refused_once_the_log_was_looked_at(mut world: World) {
+    world.fold(vec![put("bolt", None, "1")]).await;
+    for strange in [token(EPOCH, 1_000_000), token(NOT_YET_KNOWN, 1)] {
+        let mut query = point("bolt", Some(strange));
+        query.consistency.wait = Duration::from_secs(30);
+        let service = world.service.clone();
+        let meanwhile = async {
+            Runtime::tokio().sleep(LAG_MAX * 2).await;
+            world.fold(Vec::new()).await;
+        };
+        let (outcome, ()) = futures_util::future::join(service.point(query), meanwhile).await;
+        assert_eq!(outcome, QueryOutcome::EpochChanged, "{strange}");
+    }
+}
+
 pub(super) async fn a_token_beyond_a_fork_is_refused(mut world: World) {
     let epoch = |id, first| Epoch { id, first: Position::new(first).expect("positions count from 1") };
     world.lineage = Arc::new(Lineage(vec![epoch(FORKED, 1), epoch(RESTORED, 3)]));
@@ -122,6 +137,22 @@ pub(super) async fn a_token_beyond_a_fork_is_refused(mut world: World) {
         let answer = answered(world.service.point(point("bolt", Some(kept))).await);
         assert_eq!(answer.token, Some(token(RESTORED, 4)), "{kept}");
     }
+}
+
+pub(super) async fn a_read_model_that_was_never_level_with_the_log_says_so_at_once(mut world: World) {
+    let Freshness::Stale { behind: 0, .. } = answered(world.point("bolt").await).freshness else {
+        panic!("nobody knows how much there is")
+    };
+    let head = HeadSeen { position: Position::new(3), age: Duration::ZERO };
+    world.fold_with_head(vec![put("bolt", None, "1")], head).await;
+    for behind in [2, 1] {
+        let freshness = answered(world.point("bolt").await).freshness;
+        assert!(matches!(freshness, Freshness::Stale { behind: told, .. } if told == behind), "{freshness:?}");
+        world.fold_with_head(Vec::new(), head).await;
+    }
+    assert_eq!(answered(world.point("bolt").await).freshness, Freshness::Fresh);
+    world.fold_with_head(Vec::new(), HeadSeen { position: Position::new(9), age: Duration::ZERO }).await;
+    assert_eq!(answered(world.point("bolt").await).freshness, Freshness::Fresh, "it was level a moment ago");
 }
 
 pub(super) async fn a_read_model_that_lags_or_is_held_says_so(mut world: World) {

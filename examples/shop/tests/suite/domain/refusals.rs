@@ -41,14 +41,22 @@ fn each_aggregate_takes_its_own_sign_of_quantities() {
 
 #[test]
 fn a_number_is_used_once_in_each_aggregate() {
-    for (path, code) in [
-        ("order/1/place", "already-placed"),
-        ("credit_note/1/issue", "already-issued"),
-        ("adjustment/1/record", "already-recorded"),
+    for (path, same, otherwise) in [
+        ("order/1/place", "already-placed", "placed-otherwise"),
+        ("credit_note/1/issue", "already-issued", "issued-otherwise"),
+        ("adjustment/1/record", "already-recorded", "recorded-otherwise"),
     ] {
-        let mut log = given([(path, invoice([line(0)]))]);
-        assert_eq!(log.refusal(path, &invoice([line(0)])), code);
-        assert_eq!(log.refusal(path, &invoice([])), code, "whatever else is wrong");
+        let stored = || invoice([line(0), line(0)]);
+        let mut log = given([(path, stored())]);
+        let spelt_otherwise = json!({"customer": " ", "country": "France ", "lines": stored()["lines"]});
+        for fields in [stored(), spelt_otherwise] {
+            assert_eq!(log.refusal(path, &fields), same);
+        }
+        let mut dearer = stored();
+        dearer["lines"][1]["price"] = json!("4.501");
+        for fields in [dearer, invoice([line(0)]), invoice([line(0), line(-1)]), invoice([])] {
+            assert_eq!(log.refusal(path, &fields), otherwise, "whatever else is wrong");
+        }
     }
 }
 

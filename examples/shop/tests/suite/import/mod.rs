@@ -12,8 +12,8 @@ mod front_door;
 
 use std::{
     collections::BTreeMap,
-    fs::OpenOptions,
-    io::Write,
+    fs::{self, OpenOptions},
+    io::{BufRead, BufReader, Write},
     path::Path,
     process::{Command, Output, Stdio},
     thread,
@@ -88,7 +88,7 @@ fn an_import_brings_all_rows_and_lists_what_it_refused() {
 /// Line and reason of each row of the file of refused lines, which is beside the feed here.
 fn refused_file(feed: &TestFeed) -> BTreeMap<u64, String> {
     let mut reader = csv::Reader::from_path(directory(feed).join("feed.refused.csv")).expect("the file is there");
-    assert_eq!(reader.headers().expect("it has a header"), vec!["line", "invoice", "reason"]);
+    assert_eq!(reader.headers().expect("it has a header"), vec!["line", "invoice", "reason", "detail"]);
     let records = reader.records().map(|record| record.expect("it is CSV"));
     records.map(|record| (record[0].parse().expect("a line number"), record[2].to_owned())).collect()
 }
@@ -108,6 +108,34 @@ fn whoever_imports_again_finds_everything_there_with_and_without_the_old_keys() 
         assert_eq!(row(&again, "already there"), accepted, "keys forgotten: {forgotten}");
     }
     assert_eq!(door.with_log(|log| log.stream_ids().len()), events);
+}
+
+#[test]
+fn an_invoice_that_says_something_else_than_the_stored_one_is_told_apart_and_listed() {
+    let (feed, door) = (made_up(8, 50), FrontDoor::open(Faults::None));
+    let dirty = fs::read(&feed.path).expect("a feed");
+    let with = |lines: &[&str]| {
+        let lines: String =
+            lines.iter().map(|line| format!("989989,{line},2009-12-01 07:45:00,1.00,7,EIRE\n")).collect();
+        fs::write(&feed.path, [&*dirty, lines.as_bytes()].concat()).expect("it can be written");
+    };
+    with(&["A,,1", "B,,2"]);
+    let all = row(&import(&feed, &door.url), "accepted").expect("a row");
+    for (lines, forgets) in [(&["A,,1", "B,,3"][..], false), (&["A,,1"], false), (&["A,,1"], true)] {
+        with(lines);
+        if forgets {
+            door.forget_keys();
+        }
+        let again = import(&feed, &door.url);
+        let message = String::from_utf8_lossy(&again.stderr).into_owned();
+        assert_eq!(again.status.code(), Some(1), "{message}");
+        assert!(message.contains("1 invoices are there already and say something else"), "{message}");
+        let count = lines.len() as u64;
+        assert_eq!(row(&again, "differs from what is stored"), Some((1, count)));
+        assert_eq!(row(&again, "already there"), Some((all.0 - 1, all.1 - 2)));
+        let listed = refused_file(&feed).values().filter(|reason| *reason == "order.placed-otherwise").count();
+        assert_eq!(listed as u64, count);
+    }
 }
 
 #[test]
@@ -136,6 +164,25 @@ fn where_nobody_answers_the_import_ends_with_4_and_says_what_to_start() {
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(4), "{message}");
     assert!(message.contains("http://127.0.0.1:9") && message.contains("shop dev"), "{message}");
+}
+
+#[test]
+fn whoever_stops_answering_is_waited_for_with_a_word() {
+    let (feed, door) = (made_up(9, 200), FrontDoor::open(Faults::Slow));
+    let mut command = command(&feed, &door.url);
+    let child = command.args(["--concurrency", "2"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.expect("the shop's binary runs");
+    while door.with_log(|log| log.stream_ids().is_empty()) {
+        thread::sleep(Duration::from_millis(5));
+    }
+    let url = door.url.clone();
+    drop(door);
+    let mut said = String::new();
+    let mut stderr = BufReader::new(child.stderr.take().expect("its talk"));
+    stderr.read_line(&mut said).expect("text");
+    assert!(said.starts_with(&format!("{url} does not answer")) && said.contains("for up to 60 s"), "{said}");
+    interrupt(&child);
+    assert_eq!(child.wait().expect("it ends").code(), Some(130));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What a start refuses, with a message that says what to do and nothing touched.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt, path::Path};
 
 use super::system::{System, shop};
 
@@ -90,5 +90,39 @@ fn a_directory_that_another_server_has_open_is_refused() {
     let (code, said) = refused_with(directory.path());
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("in use by another process"), "{said}");
+    assert_eq!(system.stop(), Some(0));
+}
+
+#[test]
+fn an_address_that_is_taken_is_named_with_its_flag_and_a_directory_in_use_comes_first() {
+    let _alone = super::alone();
+    let directory = tempfile::tempdir().expect("a directory");
+    let (used, unused) = (directory.path().join("used"), directory.path().join("unused"));
+    let system = System::start(&used);
+    let (api, admin) = (system.api.to_string(), system.admin.to_string());
+    for (data, listen, admin, says) in [
+        (&unused, &*api, "127.0.0.1:0", "by --listen"),
+        (&unused, "127.0.0.1:0", &*admin, "by --admin"),
+        (&used, &*api, &*admin, "in use by another process"),
+    ] {
+        let data = data.to_str().expect("a path of text");
+        let (code, said) = refused(&["dev", "--listen", listen, "--admin", admin, "--data", data]);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains(says), "{says}: {said}");
+    }
+    assert_eq!(system.stop(), Some(0));
+}
+
+#[test]
+fn nobody_else_can_read_what_a_shop_keeps() {
+    let _alone = super::alone();
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().join("data");
+    let system = System::start(&data);
+    let entries = fs::read_dir(&data).expect("a directory").map(|entry| entry.expect("an entry").path());
+    for path in entries.chain([data.clone()]) {
+        let mode = fs::metadata(&path).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{}: {mode:o}", path.display());
+    }
     assert_eq!(system.stop(), Some(0));
 }

@@ -104,3 +104,20 @@ fn verify_finds_a_change_while_the_system_runs() {
     assert_eq!(verify(directory.path()).status.code(), Some(3));
     assert_eq!(system.stop(), Some(0));
 }
+
+#[test]
+fn a_damaged_row_that_was_asked_for_raises_an_alert_that_says_what_to_do() {
+    let _alone = super::alone();
+    let directory = tempfile::tempdir().expect("a directory");
+    assert_eq!(filled(directory.path()).stop(), Some(0));
+    let statement = format!("UPDATE \"{}\" SET body = replace(body, '4.200', '4.300')", table(directory.path()));
+    change(&directory.path().join("rows.sqlite3"), &statement);
+    let system = System::start(directory.path());
+    assert_eq!(system.status()["alerts"], serde_json::json!([]));
+    let answer = system.client().get("/queries/order_summary/t-3", &[]).expect("answered");
+    assert_eq!(answer.status, 500, "{}", answer.body);
+    let alert = system.status()["alerts"][0].clone();
+    assert_eq!(alert["alert"], "rows-damaged");
+    assert!(alert["advice"].as_str().is_some_and(|advice| advice.contains("remove rows.sqlite3")), "{alert}");
+    assert_eq!(system.stop(), Some(0));
+}

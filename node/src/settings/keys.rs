@@ -1,0 +1,76 @@
+//! What each setting means, and what it may be.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Deserializer, de::Error as _};
+
+use super::{Origin, PREFIX};
+
+/// One setting.
+pub(crate) struct Key {
+    /// Its path.
+    pub(crate) name: &'static str,
+    /// What it means, with its unit.
+    pub(crate) meaning: &'static str,
+    /// The least that a number may be.
+    pub(crate) least: u64,
+}
+
+const fn key(name: &'static str, least: u64, meaning: &'static str) -> Key {
+    Key { name, meaning, least }
+}
+
+/// Every setting, in the order of their names.
+pub(crate) const KEYS: [Key; 20] = [
+    key("admin.listen", 0, "where status, metrics and health are served, IP:PORT; loopback only; --admin"),
+    key("api_gateway.error_pages_url", 0, "where the pages about errors are; empty for this process's own"),
+    key("api_gateway.instances", 1, "how many gateways run"),
+    key("api_gateway.requests_max", 1, "most requests under way in one gateway; more are answered 503"),
+    key(
+        "command_database.idempotency_hours",
+        24,
+        "how long idempotency keys are remembered, in hours that the log was open",
+    ),
+    key("command_service.cache_bytes_max", 0, "most bytes of aggregates in memory"),
+    key("command_service.commands_max", 1, "most commands under way; more are answered 503"),
+    key("command_service.shards", 0, "how many decide in parallel; 0 for one a core, four at most"),
+    key("command_service.snapshot_events", 1, "events after which a stream gets another snapshot"),
+    key("data", 0, "directory of the data; --data"),
+    key("event_handler.batch_events_max", 1, "most events in one commit of one read model"),
+    key("event_handler.cached_bytes_max", 0, "most bytes of rows that each read model keeps in memory"),
+    key("load_balancer.body_bytes_max", 1, "most bytes in the body of a request"),
+    key("load_balancer.connections_max", 1, "most connections at a time"),
+    key("load_balancer.connections_per_address_max", 1, "most connections at a time from one address"),
+    key("load_balancer.listen", 0, "where the interface is served, IP:PORT; loopback only; --listen"),
+    key("message_queue.bytes_max", 1, "most bytes of messages in memory"),
+    key("message_queue.messages_max", 1, "most messages in memory"),
+    key("query_service.page_size_max", 1, "most rows in a page, whatever page_size asks for"),
+    key("storage_free_bytes_min", 0, "bytes: an alert is raised while fewer are free where the data is"),
+];
+
+/// The setting of this name.
+pub(crate) fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+/// How whoever set the value of `name` spells it.
+pub(crate) fn spelling(name: &str, origin: &Origin, file: &str) -> String {
+    match origin {
+        Origin::Default => name.to_owned(),
+        Origin::File => format!("{name} in {file}"),
+        Origin::Environment => format!("{PREFIX}{}", name.replace('.', "__").to_ascii_uppercase()),
+        Origin::Flag => match name {
+            "load_balancer.listen" => "--listen".to_owned(),
+            "admin.listen" => "--admin".to_owned(),
+            other => format!("--{other}"),
+        },
+    }
+}
+
+/// An address to listen on. Names are not looked up, but everybody knows this one.
+pub(crate) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let numeric = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    let wrong = |_| D::Error::custom(format!("{text:?} is no address: write IP:PORT, as in 127.0.0.1:8080"));
+    numeric.as_ref().unwrap_or(&text).parse().map_err(wrong)
+}
