@@ -1,5 +1,4 @@
 //! The smallest whole application: counters that go up, and a row for each.
-
 use std::{convert::Infallible, process::ExitCode};
 
 use diptych::{Aggregate, App, Change, Context, EventTypes, FoldError, Indexes, Keys, Projection, Recorded};
@@ -49,8 +48,7 @@ impl Projection for Total {
     }
     fn fold(counter: &String, row: Option<Self>, event: &Recorded) -> Result<Change<Self>, FoldError> {
         let Some(Event::Added { amount }) = event.of::<Counter>() else { return Ok(Change::Keep) };
-        let total = row.map_or(0, |row| row.total) + u64::from(*amount);
-        Ok(Change::Put(Self { counter: counter.clone(), total }))
+        Ok(Change::Put(Self { counter: counter.clone(), total: row.map_or(0, |row| row.total) + u64::from(*amount) }))
     }
     fn indexes() -> Indexes {
         Indexes::new().integer("total")
@@ -58,10 +56,5 @@ impl Projection for Total {
 }
 
 fn main() -> ExitCode {
-    App::new("counter")
-        .aggregate::<Counter>()
-        .projection::<Total>()
-        .example(r#"curl -s $API/commands/counter/c-1/add --json '{"amount":3}' -w '\n'"#)
-        .example("curl -s $API/queries/total/c-1 -w '\\n'")
-        .run()
+    App::new("counter").aggregate::<Counter>().projection::<Total>().run()
 }
