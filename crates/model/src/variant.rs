@@ -18,13 +18,18 @@ pub(crate) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<&'sta
     value.serialize(Encoder { json: &mut json })
 }
 
-/// Reads the variant called `variant` of an enum from its content. `unknown` is told of every field nobody asked for.
-pub(crate) fn decode<T: DeserializeOwned>(
+/// Reads the variant called `variant` of an enum from its content. Fields that nobody asks for are passed over.
+pub(crate) fn decode<T: DeserializeOwned>(variant: &'static str, content: &[u8]) -> Result<T, Error> {
+    T::deserialize(Decoder { variant, content, unknown: None })
+}
+
+/// As [`decode`], and tells `unknown` of every field that nobody asks for. It costs a copy of each field's name.
+pub(crate) fn decode_exactly<T: DeserializeOwned>(
     variant: &'static str,
     content: &[u8],
     unknown: &mut dyn FnMut(String),
 ) -> Result<T, Error> {
-    T::deserialize(Decoder { variant, content, unknown })
+    T::deserialize(Decoder { variant, content, unknown: Some(unknown) })
 }
 
 /// The names of an enum's variants, as serde knows them; `None` where `T` is no enum.
@@ -154,7 +159,7 @@ impl<'a, 'w> Serializer for Encoder<'a, 'w> {
 struct Decoder<'de, 'u> {
     variant: &'static str,
     content: &'de [u8],
-    unknown: &'u mut dyn FnMut(String),
+    unknown: Option<&'u mut dyn FnMut(String)>,
 }
 
 impl<'de> de::Deserializer<'de> for Decoder<'de, '_> {
@@ -205,14 +210,21 @@ impl<'de> VariantAccess<'de> for Decoder<'de, '_> {
 
     fn unit_variant(self) -> Result<(), Error> {
         let fields: BTreeMap<String, IgnoredAny> = serde_json::from_slice(object(self.content)?)?;
-        fields.keys().for_each(|name| (self.unknown)(format!("/{}", escaped(name))));
+        if let Some(unknown) = self.unknown {
+            fields.keys().for_each(|name| unknown(format!("/{}", escaped(name))));
+        }
         Ok(())
     }
 
     fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Error> {
         let mut json = serde_json::Deserializer::from_slice(self.content);
-        let mut ignored = |path: serde_ignored::Path<'_>| (self.unknown)(pointer(&path));
-        let value = seed.deserialize(serde_ignored::Deserializer::new(&mut json, &mut ignored))?;
+        let value = match self.unknown {
+            Some(unknown) => {
+                let mut ignored = |path: serde_ignored::Path<'_>| unknown(pointer(&path));
+                seed.deserialize(serde_ignored::Deserializer::new(&mut json, &mut ignored))?
+            }
+            None => seed.deserialize(&mut json)?,
+        };
         json.end()?;
         Ok(value)
     }
@@ -223,9 +235,14 @@ impl<'de> VariantAccess<'de> for Decoder<'de, '_> {
 
     fn struct_variant<V: Visitor<'de>>(self, fields: &'static [&'static str], visitor: V) -> Result<V::Value, Error> {
         let mut json = serde_json::Deserializer::from_slice(object(self.content)?);
-        let mut ignored = |path: serde_ignored::Path<'_>| (self.unknown)(pointer(&path));
-        let reader = serde_ignored::Deserializer::new(&mut json, &mut ignored);
-        let value = de::Deserializer::deserialize_struct(reader, "", fields, visitor)?;
+        let value = match self.unknown {
+            Some(unknown) => {
+                let mut ignored = |path: serde_ignored::Path<'_>| unknown(pointer(&path));
+                let reader = serde_ignored::Deserializer::new(&mut json, &mut ignored);
+                de::Deserializer::deserialize_struct(reader, "", fields, visitor)?
+            }
+            None => de::Deserializer::deserialize_struct(&mut json, "", fields, visitor)?,
+        };
         json.end()?;
         Ok(value)
     }
@@ -250,7 +267,7 @@ fn pointer(path: &serde_ignored::Path<'_>) -> String {
 /// Where in `content` reading the variant fails, as a JSON Pointer, and why. Slow: for a content that has failed already.
 pub(crate) fn explain<T: DeserializeOwned>(variant: &'static str, content: &[u8]) -> (String, String) {
     let mut track = serde_path_to_error::Track::new();
-    let decoder = Tracked { decoder: Decoder { variant, content, unknown: &mut |_| () }, track: &mut track };
+    let decoder = Tracked { decoder: Decoder { variant, content, unknown: None }, track: &mut track };
     match T::deserialize(decoder) {
         Ok(_) => (String::new(), "the content is not readable".to_owned()),
         Err(error) => (place(&track.path()), without_location(&error)),
