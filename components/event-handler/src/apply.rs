@@ -203,7 +203,7 @@ impl ApplyLoop {
         }
         let (process, reading) = (self.process.clone(), self.reading);
         drop(self.process.runtime.spawn("event-handler read-ahead", async move {
-            process.log.prefetch(Some(position), hash, reading).await;
+            process.log.prefetch(Some(position), hash, reading, &process.registry).await;
         }));
     }
 

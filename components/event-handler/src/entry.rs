@@ -4,6 +4,7 @@
 use std::sync::{Arc, OnceLock};
 
 use model::{EpochId, Hash, Position, Recorded, Registry, StoredEvent};
+use parking_lot::Mutex;
 
 /// Which of the two feeds brought an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +28,9 @@ pub(crate) struct Entry {
 
 #[derive(Debug)]
 struct Content {
-    stored: StoredEvent,
+    epoch: EpochId,
+    /// As it came, until it is decoded.
+    stored: Mutex<Option<StoredEvent>>,
     decoded: OnceLock<Result<Arc<Recorded>, Arc<str>>>,
 }
 
@@ -41,19 +44,24 @@ impl Entry {
             return None;
         }
         let (position, hash, bytes) = (stored.position, stored.hash, stored.payload.len() + OVERHEAD_BYTES);
-        let content = Arc::new(Content { stored, decoded: OnceLock::new() });
+        let epoch = stored.epoch;
+        let content = Arc::new(Content { epoch, stored: Mutex::new(Some(stored)), decoded: OnceLock::new() });
         Some(Self { position, previous, hash, source, bytes, content })
     }
 
     /// The life of the log that it says it was written in.
     pub(crate) fn epoch(&self) -> EpochId {
-        self.content.stored.epoch
+        self.content.epoch
     }
 
     /// The event, or why this binary cannot read it. Nobody may skip it.
     pub(crate) fn event(&self, registry: &Registry) -> Result<&Arc<Recorded>, &Arc<str>> {
-        let Content { stored, decoded } = &*self.content;
-        let decode = || registry.decode(stored.clone()).map(Arc::new).map_err(|error| chain_of(&error).into());
+        let Content { stored, decoded, .. } = &*self.content;
+        let decode = || {
+            // Whoever decodes it does so once; only a panic in between leaves nothing to decode.
+            let stored = stored.lock().take().ok_or("its decoding was broken off")?;
+            registry.decode(stored).map(Arc::new).map_err(|error| chain_of(&error).into())
+        };
         decoded.get_or_init(decode).as_ref()
     }
 }
