@@ -39,6 +39,8 @@ pub(crate) struct ApplyLoop {
     pub(crate) pace: Pace,
     /// Whether it is counted among those that keep up.
     is_level: bool,
+    /// Whether the rows' database was told that this generation has come to the end of the log.
+    pub(crate) is_filled_up: bool,
     pub(crate) reviewed: u64,
     pub(crate) backoff: Backoff,
     pub(crate) failed: Option<(Position, u32)>,
@@ -90,6 +92,7 @@ impl ApplyLoop {
             reading: ReadReason::CatchUp,
             pace,
             is_level: false,
+            is_filled_up: false,
             reviewed: 0,
             backoff: Backoff::new(),
             failed: None,
@@ -152,6 +155,9 @@ impl ApplyLoop {
         self.reading = ReadReason::CatchUp;
         self.pace.level();
         self.keeps_up(true);
+        if !std::mem::replace(&mut self.is_filled_up, true) {
+            self.process.rows.filled(self.owned.generation);
+        }
         if !self.owned.serving && self.owned.position >= self.serving_at {
             self.try_to_serve().await;
         }
@@ -197,7 +203,7 @@ impl ApplyLoop {
         }
         let (process, reading) = (self.process.clone(), self.reading);
         drop(self.process.runtime.spawn("event-handler read-ahead", async move {
-            process.log.prefetch(Some(position), hash, reading).await;
+            process.log.prefetch(Some(position), hash, reading, &process.registry).await;
         }));
     }
 

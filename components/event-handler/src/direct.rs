@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use command_database::{EventStore, ReadLimit};
-use model::{Hash, Position};
+use model::{Hash, Position, Registry};
 use parking_lot::Mutex;
 use runtime::Runtime;
 use tokio::sync::Mutex as AsyncMutex;
@@ -61,9 +61,11 @@ pub(crate) struct LogReader {
 }
 
 /// Projections that are filled together go through the log at about the same pace: a few chunks bridge the difference.
-const CHUNKS_MAX: usize = 4;
+const CHUNKS_MAX: usize = 16;
 
-const CHUNK: ReadLimit = ReadLimit { events_max: 4096, bytes_max: 4 * 1024 * 1024 };
+/// So many that reading them is worth a hand-over, and so few that they are still in the processor's cache when they are
+/// checked, decoded and folded.
+const CHUNK: ReadLimit = ReadLimit { events_max: 1024, bytes_max: 1024 * 1024 };
 
 impl LogReader {
     pub(crate) fn new(
@@ -90,10 +92,12 @@ impl LogReader {
         }
     }
 
-    /// Reads ahead of somebody who will want it next.
-    pub(crate) async fn prefetch(&self, after: Option<Position>, hash: Hash, reason: ReadReason) {
+    /// Reads ahead of somebody who will want it next, and decodes.
+    pub(crate) async fn prefetch(&self, after: Option<Position>, hash: Hash, reason: ReadReason, registry: &Registry) {
         // Whoever wants it will see the error.
-        let _ = self.fetch(after, hash, reason).await;
+        for entry in self.fetch(after, hash, reason).await.into_iter().flatten() {
+            let _ = entry.event(registry);
+        }
     }
 
     /// Forgets what was read: the log may be another one.

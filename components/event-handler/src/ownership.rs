@@ -51,7 +51,12 @@ impl ApplyLoop {
         let head = self.process.store.head().await?.position;
         let head = HeadSeen { position: head.max(position), age: Duration::ZERO };
         self.process.rows.refresh_head(vec![(generation, owner)], self.board().lineage(), head).await?;
-        Ok(self.process.rows.switch(generation, owner).await?)
+        // It may have much to do first, which a process that is to end does not wait for.
+        tokio::select! {
+            biased;
+            switched = self.process.rows.switch(generation, owner) => Ok(switched?),
+            () = self.process.shutdown.requested() => Ok(false),
+        }
     }
 
     /// Takes the generation of this version and shape over, and makes sure that it belongs to this log. `false` when the
@@ -82,6 +87,7 @@ impl ApplyLoop {
         self.folder.rollback();
         self.present = owned.position.is_none().then(Present::default);
         self.backlog = Vec::new().into_iter();
+        self.is_filled_up = false;
         let empty_log = self.process.board.seen.lock().head.is_none();
         let filled = !owned.serving || (owned.position.is_none() && !empty_log);
         self.reading = if filled { ReadReason::Rebuild } else { ReadReason::CatchUp };

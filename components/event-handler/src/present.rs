@@ -31,7 +31,8 @@ struct Filter {
 impl Present {
     /// Notes that the row may exist from now on.
     pub(crate) fn insert(&mut self, key: &RowKey) {
-        if self.is_overfull || self.may_have(key) {
+        let hash = hash(key);
+        if self.is_overfull || self.holds(hash) {
             return;
         }
         if self.filters.last().is_none_or(|filter| filter.keys == filter.keys_max) {
@@ -42,14 +43,17 @@ impl Present {
             self.filters.push(Filter::new(FIRST_KEYS << self.filters.len()));
         }
         if let Some(filter) = self.filters.last_mut() {
-            filter.insert(hash(key));
+            filter.insert(hash);
         }
     }
 
     /// `false` if no such row was ever noted.
     pub(crate) fn may_have(&self, key: &RowKey) -> bool {
-        let hash = hash(key);
-        self.is_overfull || self.filters.iter().any(|filter| filter.may_have(hash))
+        self.is_overfull || self.holds(hash(key))
+    }
+
+    fn holds(&self, hash: u64) -> bool {
+        self.filters.iter().any(|filter| filter.may_have(hash))
     }
 }
 

@@ -274,6 +274,10 @@ pub trait RowWriter: Send + Sync + 'static {
     /// Nothing is stored, except that after [`Error::Commit`] it is unknown.
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<CommitOutcome, Error>>;
 
+    /// A generation that was filled from the log has come to its end: what was put off meanwhile is done from now on. Whoever
+    /// needs it before, a list or [`RowWriter::switch`], does not go without it.
+    fn filled(&self, generation: Generation);
+
     /// Stores the head as seen, for the generations of these owners, while there is nothing to commit.
     ///
     /// # Errors

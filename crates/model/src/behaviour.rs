@@ -253,7 +253,7 @@ impl Names {
         let written =
             self.written.iter().find(|written| written.event_type.name == event_type.name).ok_or_else(unknown)?;
         if written.event_type.version == event_type.version {
-            return variant::decode(written.variant, payload, None).map_err(unreadable);
+            return variant::decode(written.variant, payload).map_err(unreadable);
         }
         let mut version = event_type.version;
         let mut value: Value = serde_json::from_slice(payload).map_err(unreadable)?;
@@ -263,7 +263,7 @@ impl Names {
             value = guarded(|| upcast(value)).map_err(|message| DecodeError::Panicked { message })?;
             version += 1;
         }
-        variant::decode(written.variant, value.to_string().as_bytes(), None).map_err(unreadable)
+        variant::decode(written.variant, value.to_string().as_bytes()).map_err(unreadable)
     }
 }
 
@@ -279,7 +279,7 @@ impl<A: Aggregate> State<A> {
             .and_then(|index| self.names.variants.get(index))
             .ok_or_else(|| Rejection::UnknownCommand { known: self.names.commands.clone() })?;
         let mut unknown = Vec::new();
-        match variant::decode(variant, fields, Some(&mut |pointer| unknown.push(pointer))) {
+        match variant::decode_exactly(variant, fields, &mut |pointer| unknown.push(pointer)) {
             Ok(command) if unknown.is_empty() => Ok(command),
             Ok(_) => Err(Rejection::Invalid(
                 unknown

@@ -1,12 +1,19 @@
 //! A projection as the Event Handler handles it: a batch of events in, each touched row once out.
 
-use std::{marker::PhantomData, sync::Arc};
+use std::{
+    hash::{BuildHasher, BuildHasherDefault},
+    marker::PhantomData,
+    sync::Arc,
+};
 
-use foldhash::{HashMap, HashMapExt};
+use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Change, Index, IndexValue, Key, Position, Projection, ReadModel, Recorded, Tenant, behaviour::guarded, index_values,
+    Change, Index, IndexValue, Key, Position, Projection, ReadModel, Recorded, Tenant,
+    behaviour::guarded,
+    by_key::{ByKey, HashedKey},
+    index_values,
 };
 
 /// One of the application's projections, without its types.
@@ -118,7 +125,13 @@ impl<P: Projection> ProjectionType for Typed<P> {
     fn folder(&self, cached_bytes_max: usize) -> Box<dyn Folder> {
         Box::new(TypedFolder::<P> {
             indexes: self.read_model.indexes.clone(),
-            cache: RowCache { bytes_max: cached_bytes_max, young_bytes: 0, young: HashMap::new(), old: HashMap::new() },
+            hashing: RandomState::default(),
+            cache: RowCache {
+                bytes_max: cached_bytes_max,
+                young_bytes: 0,
+                young: ByKey::default(),
+                old: ByKey::default(),
+            },
             slots: Vec::new(),
             touches: Vec::new(),
             wanted: Vec::new().into_iter(),
@@ -137,7 +150,7 @@ struct Cached<P> {
 }
 
 struct Slot<P> {
-    key: RowKey,
+    key: HashedKey,
     first: Position,
     row: Option<P>,
     bytes: usize,
@@ -152,6 +165,7 @@ struct Touch<K> {
 
 struct TypedFolder<P: Projection> {
     indexes: Vec<Index>,
+    hashing: RandomState,
     cache: RowCache<P>,
     slots: Vec<Slot<P>>,
     touches: Vec<Touch<P::Key>>,
@@ -163,16 +177,15 @@ struct TypedFolder<P: Projection> {
 struct RowCache<P> {
     bytes_max: usize,
     young_bytes: usize,
-    // Looked up by key only: their order is never seen.
-    young: HashMap<RowKey, Cached<P>>,
-    old: HashMap<RowKey, Cached<P>>,
+    young: ByKey<Cached<P>>,
+    old: ByKey<Cached<P>>,
 }
 
 /// What a row costs in memory beside its text, roughly.
 const ROW_OVERHEAD_BYTES: usize = 128;
 
 impl<P> RowCache<P> {
-    fn take(&mut self, key: &RowKey) -> Option<Cached<P>> {
+    fn take(&mut self, key: &HashedKey) -> Option<Cached<P>> {
         if let Some(cached) = self.young.remove(key) {
             self.young_bytes -= cached.bytes + ROW_OVERHEAD_BYTES;
             return Some(cached);
@@ -180,7 +193,7 @@ impl<P> RowCache<P> {
         self.old.remove(key)
     }
 
-    fn put(&mut self, key: RowKey, cached: Cached<P>) {
+    fn put(&mut self, key: HashedKey, cached: Cached<P>) {
         self.young_bytes += cached.bytes + ROW_OVERHEAD_BYTES;
         self.young.insert(key, cached);
         if self.young_bytes > self.bytes_max / 2 {
@@ -197,17 +210,13 @@ impl<P> RowCache<P> {
 }
 
 impl<P: Projection> TypedFolder<P> {
-    fn touch(
-        &mut self,
-        event: usize,
-        recorded: &Recorded,
-        planned: &mut HashMap<RowKey, usize>,
-    ) -> Result<(), FoldFailure> {
+    fn touch(&mut self, event: usize, recorded: &Recorded, planned: &mut ByKey<usize>) -> Result<(), FoldFailure> {
         let failure = |reason| FoldFailure { position: recorded.position, key: None, reason };
         let keys = guarded(|| P::keys(recorded)).map_err(failure)?.map_err(|error| failure(error.to_string()))?;
         for key in keys {
             let encoded = key.encoded().map_err(|error| failure(error.to_string()))?;
             let row_key = RowKey { tenant: recorded.tenant().clone(), key: encoded.into() };
+            let row_key = HashedKey { hash: self.hashing.hash_one(&row_key), key: row_key };
             let next = self.slots.len();
             let slot = *planned.entry(row_key.clone()).or_insert(next);
             if slot == next {
@@ -219,7 +228,7 @@ impl<P: Projection> TypedFolder<P> {
     }
 
     fn write(&self, slot: &mut Slot<P>, position: Position) -> Result<RowWrite, FoldFailure> {
-        let failure = |reason| FoldFailure { position, key: Some(slot.key.clone()), reason };
+        let failure = |reason| FoldFailure { position, key: Some(slot.key.key.clone()), reason };
         let change = match &slot.row {
             None => RowChange::Delete,
             Some(row) => {
@@ -229,7 +238,7 @@ impl<P: Projection> TypedFolder<P> {
             }
         };
         slot.bytes = if let RowChange::Put { body, .. } = &change { body.len() } else { 0 };
-        Ok(RowWrite { key: slot.key.clone(), position, change })
+        Ok(RowWrite { key: slot.key.key.clone(), position, change })
     }
 }
 
@@ -239,7 +248,7 @@ impl<P: Projection> Folder for TypedFolder<P> {
             // The batch before was neither committed nor rolled back: nobody knows which rows are stored.
             self.rollback();
         }
-        let mut planned = HashMap::new();
+        let mut planned = ByKey::with_capacity_and_hasher(events.len(), BuildHasherDefault::default());
         for (index, event) in events.iter().enumerate() {
             if let Err(failure) = self.touch(index, event, &mut planned) {
                 self.slots.clear();
@@ -254,7 +263,7 @@ impl<P: Projection> Folder for TypedFolder<P> {
                 None => wanted.push(index),
             }
         }
-        let keys = wanted.iter().map(|index| self.slots[*index].key.clone()).collect();
+        let keys = wanted.iter().map(|index| self.slots[*index].key.key.clone()).collect();
         self.wanted = wanted.into_iter();
         Ok(keys)
     }
@@ -270,7 +279,7 @@ impl<P: Projection> Folder for TypedFolder<P> {
         let slot = &mut self.slots[index];
         let parsed = serde_json::from_str(body).map_err(|error| FoldFailure {
             position: slot.first,
-            key: Some(slot.key.clone()),
+            key: Some(slot.key.key.clone()),
             reason: format!("its stored row does not fit the projection's type: {error}"),
         });
         slot.row = Some(parsed?);
@@ -283,12 +292,12 @@ impl<P: Projection> Folder for TypedFolder<P> {
         if let Some(slot) = self.wanted.as_slice().first().map(|index| &self.slots[*index]) {
             // Folding on would make a new row of one that exists.
             let reason = "its stored row was not supplied".to_owned();
-            return Err(FoldFailure { position: slot.first, key: Some(slot.key.clone()), reason });
+            return Err(FoldFailure { position: slot.first, key: Some(slot.key.key.clone()), reason });
         }
         for touch in &self.touches {
             let event = &events[touch.event];
             let slot = &mut self.slots[touch.slot];
-            let failure = |reason| FoldFailure { position: event.position, key: Some(slot.key.clone()), reason };
+            let failure = |reason| FoldFailure { position: event.position, key: Some(slot.key.key.clone()), reason };
             let before = slot.row.clone();
             let folded = guarded(|| P::fold(&touch.key, before, event)).map_err(failure)?;
             match folded.map_err(|error| failure(error.to_string()))? {

@@ -5,6 +5,7 @@
 
 mod aggregate;
 mod behaviour;
+mod by_key;
 mod event;
 mod fold;
 mod identity;

@@ -18,16 +18,18 @@ pub(crate) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<&'sta
     value.serialize(Encoder { json: &mut json })
 }
 
-/// Told of every field nobody asked for, where somebody wants to know: to look for them takes a fifth of the time.
-pub(crate) type Unknown<'u> = Option<&'u mut dyn FnMut(String)>;
+/// Reads the variant called `variant` of an enum from its content. Fields that nobody asks for are passed over.
+pub(crate) fn decode<T: DeserializeOwned>(variant: &'static str, content: &[u8]) -> Result<T, Error> {
+    T::deserialize(Decoder { variant, content, unknown: None })
+}
 
-/// Reads the variant called `variant` of an enum from its content.
-pub(crate) fn decode<T: DeserializeOwned>(
+/// As [`decode`], and tells `unknown` of every field that nobody asks for. It costs a copy of each field's name.
+pub(crate) fn decode_exactly<T: DeserializeOwned>(
     variant: &'static str,
     content: &[u8],
-    unknown: Unknown<'_>,
+    unknown: &mut dyn FnMut(String),
 ) -> Result<T, Error> {
-    T::deserialize(Decoder { variant, content, unknown })
+    T::deserialize(Decoder { variant, content, unknown: Some(unknown) })
 }
 
 /// The names of an enum's variants, as serde knows them; `None` where `T` is no enum.
@@ -157,7 +159,7 @@ impl<'a, 'w> Serializer for Encoder<'a, 'w> {
 struct Decoder<'de, 'u> {
     variant: &'static str,
     content: &'de [u8],
-    unknown: Unknown<'u>,
+    unknown: Option<&'u mut dyn FnMut(String)>,
 }
 
 impl<'de> de::Deserializer<'de> for Decoder<'de, '_> {
@@ -217,11 +219,11 @@ impl<'de> VariantAccess<'de> for Decoder<'de, '_> {
     fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Error> {
         let mut json = serde_json::Deserializer::from_slice(self.content);
         let value = match self.unknown {
-            None => seed.deserialize(&mut json)?,
             Some(unknown) => {
                 let mut ignored = |path: serde_ignored::Path<'_>| unknown(pointer(&path));
                 seed.deserialize(serde_ignored::Deserializer::new(&mut json, &mut ignored))?
             }
+            None => seed.deserialize(&mut json)?,
         };
         json.end()?;
         Ok(value)
@@ -234,12 +236,12 @@ impl<'de> VariantAccess<'de> for Decoder<'de, '_> {
     fn struct_variant<V: Visitor<'de>>(self, fields: &'static [&'static str], visitor: V) -> Result<V::Value, Error> {
         let mut json = serde_json::Deserializer::from_slice(object(self.content)?);
         let value = match self.unknown {
-            None => de::Deserializer::deserialize_struct(&mut json, "", fields, visitor)?,
             Some(unknown) => {
                 let mut ignored = |path: serde_ignored::Path<'_>| unknown(pointer(&path));
                 let reader = serde_ignored::Deserializer::new(&mut json, &mut ignored);
                 de::Deserializer::deserialize_struct(reader, "", fields, visitor)?
             }
+            None => de::Deserializer::deserialize_struct(&mut json, "", fields, visitor)?,
         };
         json.end()?;
         Ok(value)

@@ -80,7 +80,8 @@ fn fold(rows: &mut HashMap<i64, Row>, stream: i64, name: &str, payload: &[u8]) {
     }
 }
 
-/// Events a second, from the start of a process that has no rows yet to the moment all of them are stored.
+/// Events a second, from the start of a process that has no rows yet to the moment all of them are stored, with each index
+/// that lists need, and the process has ended.
 ///
 /// # Panics
 /// When the system does not start or does not catch up.
@@ -94,6 +95,7 @@ pub fn rebuild(data: &Path) -> f64 {
     settings.admin.listen = SocketAddr::from(([127, 0, 0, 1], 0));
     let registry = Registry::new().aggregate::<shop::domain::order::Order>();
     let registry = registry.and_then(Registry::projection::<shop::domain::OrderSummary>).expect("declared");
+    let indexes: i64 = registry.projections().map(|projection| projection.read_model().indexes.len() as i64).sum();
     let threads = tokio::runtime::Runtime::new().expect("threads");
     let began = Instant::now();
     let dev = threads.block_on(Dev::start("shop", Arc::new(registry), &settings)).expect("started");
@@ -106,7 +108,19 @@ pub fn rebuild(data: &Path) -> f64 {
         assert!(began.elapsed() < Duration::from_secs(300), "the rebuild does not end: {status}");
         std::thread::sleep(Duration::from_millis(2));
     };
+    while indexes_in(&data.join("rows.sqlite3")) < indexes {
+        assert!(began.elapsed() < Duration::from_secs(300), "the indexes are not made");
+        std::thread::sleep(Duration::from_millis(2));
+    }
     // Its end, too: before, what was folded last is in memory alone.
     threads.block_on(dev.stop());
     head / began.elapsed().as_secs_f64()
+}
+
+/// How many indexes read models have.
+fn indexes_in(rows: &Path) -> i64 {
+    let database = Connection::open_with_flags(rows, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("the rows");
+    let question = "SELECT count(*) FROM sqlite_schema WHERE type = 'index' AND name GLOB '*__g*__*'";
+    // While the file's pages are moved it may be locked for a moment.
+    database.query_row(question, [], |row| row.get(0)).unwrap_or(0)
 }

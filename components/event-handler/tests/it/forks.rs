@@ -20,9 +20,12 @@ async fn serving(world: &World, read_model: &str) -> Generation {
 async fn expect_anew(world: &World, handler: &Handle, former: Generation) {
     eventually("another generation to answer", async || serving(world, "ledger").await != former).await;
     world.expect_exact("ledger").await;
-    eventually("no alarm", async || handler.status().projections.iter().all(|each| each.alarm.is_none())).await;
-    let status = handler.status();
-    assert!(status.projections.iter().all(|each| each.serving && each.checkpoint == status.head), "{status:?}");
+    // Each by its own loop, and the head is looked at now and then.
+    eventually("all to answer at the head and without alarm", async || {
+        let status = handler.status();
+        status.projections.iter().all(|each| each.serving && each.alarm.is_none() && each.checkpoint == status.head)
+    })
+    .await;
 }
 
 /// What is written afterwards comes as it always does.

@@ -2,7 +2,10 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -109,27 +112,28 @@ impl SqliteQueryDatabase {
         let (list_workers, limit) = (config.list_workers, config.list_duration_max);
         let cache_bytes = config.reader_cache_bytes;
         let pool = Arc::new(Pool::open(path, config.readers, cache_bytes, clock)?);
+        let writing = Arc::new(Writing {
+            runtime: runtime.clone(),
+            worker: runtime.worker("query-database"),
+            writer: Arc::new(Mutex::new(writer)),
+            mover: runtime.worker("query-database-wal"),
+            moving: Arc::new((Mutex::new(file::writer(path, cache_bytes)?), AtomicBool::new(false))),
+            changes: watch::Sender::new(0),
+            pool: pool.clone(),
+            memtable,
+            flushing: Arc::default(),
+            telemetry: Telemetry::new(),
+        });
         Ok(Self {
             runtime: runtime.clone(),
             path: path.to_owned(),
-            pool: pool.clone(),
-            lists: Lists::open(path, runtime, list_workers, limit, cache_bytes, clock, memtable.clone())?,
+            pool,
+            lists: Lists::open(path, runtime, list_workers, limit, cache_bytes, clock, writing.clone())?,
             rows: (
                 runtime.worker("query-database-rows"),
                 Arc::new(Mutex::new(Reader::open(path, cache_bytes, clock)?)),
             ),
-            writing: Arc::new(Writing {
-                runtime: runtime.clone(),
-                worker: runtime.worker("query-database"),
-                writer: Arc::new(Mutex::new(writer)),
-                mover: runtime.worker("query-database-wal"),
-                moving: Arc::new((Mutex::new(file::writer(path, cache_bytes)?), AtomicBool::new(false))),
-                changes: watch::Sender::new(0),
-                pool,
-                memtable,
-                flushing: Arc::default(),
-                telemetry: Telemetry::new(),
-            }),
+            writing,
             flush_after: config.flush_after,
         })
     }
@@ -190,6 +194,7 @@ fn only(generation: Generation) -> impl Fn(&Table) -> bool {
 
 impl Drop for SqliteQueryDatabase {
     fn drop(&mut self) {
+        self.writing.flushing.is_closing.store(true, Ordering::Relaxed);
         if let Err(error) = self.writing.flush(|_| true) {
             tracing::warn!(error = %error, "the last rows were not stored; they are folded again at the next start");
         }
@@ -253,6 +258,11 @@ impl RowWriter for SqliteQueryDatabase {
         })
     }
 
+    fn filled(&self, generation: Generation) {
+        let writing = self.writing.clone();
+        drop(self.runtime.spawn("query-database indexes", writing.finish(generation)));
+    }
+
     fn refresh_head(
         &self,
         owned: Vec<(Generation, OwnerToken)>,
@@ -298,7 +308,11 @@ impl RowWriter for SqliteQueryDatabase {
         // The one that served before may be owned here as well.
         let name = self.writing.memtable.find(generation).map(|entry| entry.table.read_model.name.clone());
         let concerned = move |table: &Table| name.as_ref().is_none_or(|name| *name == table.read_model.name);
-        self.write(concerned, move |writer| writer.switch(generation, owner))
+        Box::pin(async move {
+            // Before the switch, and with commits in between: what it closes waits only for as long as the switch takes.
+            self.writing.clone().make_indexes(generation).await?;
+            self.write(concerned, move |writer| writer.switch(generation, owner)).await
+        })
     }
 
     fn generations(&self) -> BoxFuture<'_, Result<Vec<GenerationStatus>, Error>> {

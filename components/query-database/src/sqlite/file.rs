@@ -117,9 +117,10 @@ pub(super) fn writer(path: &Path, cache_bytes: u64) -> Result<Connection, Error>
         let connection = Connection::open_with_flags(path, flags)?;
         keep_plans(&connection)?;
         // NORMAL: a power cut may lose the last commits, rows together with their checkpoint, and the log has them still.
+        // FILE: an index is sorted in memory as far as the cache goes, and no further.
         connection.execute_batch(&format!(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0;
-             PRAGMA cache_size = -{}; PRAGMA temp_store = MEMORY;",
+             PRAGMA cache_size = -{}; PRAGMA temp_store = FILE;",
             cache_bytes / 1024
         ))?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);

@@ -47,6 +47,8 @@ pub(super) struct Flushing {
     pub(super) is_planned: AtomicBool,
     /// A job is sent because there is much.
     pub(super) is_sent: AtomicBool,
+    /// The last flush is under way, or over: nothing else is begun.
+    pub(super) is_closing: AtomicBool,
 }
 
 /// A flush that failed is tried again after this long.
@@ -160,7 +162,7 @@ impl Writing {
         known.map(drop)
     }
 
-    fn after(&self, mut writer: MutexGuard<'_, Writer>) {
+    pub(super) fn after(&self, mut writer: MutexGuard<'_, Writer>) {
         let wal_is_long = writer.wal_is_long();
         drop(writer);
         if wal_is_long {

@@ -27,6 +27,8 @@ pub(super) enum Page {
     Read(Option<ListRead>),
     /// The file is further than what was to be added to it: both are to be looked at anew.
     Overtaken,
+    /// The generation lacks indexes: they are to be made before.
+    Unindexed,
 }
 
 impl Reader {
@@ -58,6 +60,10 @@ impl Reader {
             Some(_) => {}
         }
         let table = self.table(list.generation)?;
+        let is_indexed = table.is_indexed(&self.connection);
+        if !is_indexed.map_err(|source| file::reading(&self.path, source))? {
+            return Ok(Page::Unindexed);
+        }
         let checkpoint = self.checkpoint_of(list.generation, now);
         let Some(mut checkpoint) = checkpoint.map_err(|source| file::reading(&self.path, source))? else {
             return Ok(Page::Read(None));

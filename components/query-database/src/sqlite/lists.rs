@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use runtime::{Runtime, Worker};
 use rusqlite::InterruptHandle;
 
-use super::{checkpoint::Clock, list::Page, memtable::Memtable, reader::Reader};
+use super::{checkpoint::Clock, flushing::Writing, list::Page, memtable::Memtable, reader::Reader};
 use crate::{Error, List, ListRead};
 
 /// The workers, each with a connection.
@@ -22,7 +22,7 @@ pub(super) struct Lists {
     next: AtomicUsize,
     limit: Duration,
     runtime: Runtime,
-    memtable: Arc<Memtable>,
+    writing: Arc<Writing>,
 }
 
 /// A flush can overtake a list; many in a row do not.
@@ -70,7 +70,7 @@ impl Lists {
         limit: Duration,
         cache_bytes: u64,
         clock: Clock,
-        memtable: Arc<Memtable>,
+        writing: Arc<Writing>,
     ) -> Result<Self, Error> {
         let seat = |_| {
             let reader = Reader::open(path, cache_bytes, clock)?;
@@ -79,18 +79,38 @@ impl Lists {
             Ok(Seat { worker, reader: Arc::new(Mutex::new(reader)), turn: Arc::new(turn) })
         };
         let seats = (0..workers.max(1)).map(seat).collect::<Result<_, Error>>()?;
-        Ok(Self { seats, next: AtomicUsize::new(0), limit, runtime: runtime.clone(), memtable })
+        Ok(Self { seats, next: AtomicUsize::new(0), limit, runtime: runtime.clone(), writing })
     }
 
-    /// One page, or [`Error::TimeLimit`]. The time that a list waits for its worker counts.
+    /// One page, or [`Error::TimeLimit`]. The time that a list waits for its worker counts, and for indexes.
     pub(super) async fn run(&self, read_model: &str, list: List) -> Result<Option<ListRead>, Error> {
+        let page = self.runtime.timeout(self.limit, self.page(read_model, &list)).await;
+        page.unwrap_or_else(|_| Err(Error::TimeLimit { read_model: read_model.to_owned(), limit: self.limit }))
+    }
+
+    async fn page(&self, read_model: &str, list: &List) -> Result<Option<ListRead>, Error> {
+        loop {
+            match self.in_turn(read_model, list).await? {
+                Page::Read(read) => return Ok(read),
+                Page::Overtaken => return Err(Error::NotServing { read_model: read_model.to_owned() }),
+                Page::Unindexed => {
+                    // It goes on for the lists after this one, should this one have no more time.
+                    let making = self.writing.clone().make_indexes(list.generation);
+                    let made = self.runtime.spawn("query-database indexes", making).await;
+                    made.unwrap_or(Err(Error::WorkerGone))?;
+                }
+            }
+        }
+    }
+
+    async fn in_turn(&self, read_model: &str, list: &List) -> Result<Page, Error> {
         let seat = &self.seats[self.next.fetch_add(1, Ordering::Relaxed) % self.seats.len()];
         let ticket = seat.turn.ticket();
         let job = {
             let (reader, turn, number) = (seat.reader.clone(), seat.turn.clone(), ticket.number);
             let (waited_for, runtime) = (Arc::downgrade(&ticket.waiting), self.runtime.clone());
-            let memtable = self.memtable.clone();
-            let read_model = read_model.to_owned();
+            let memtable = self.writing.memtable.clone();
+            let (read_model, list) = (read_model.to_owned(), list.clone());
             let span = tracing::Span::current();
             move || {
                 let _entered = span.enter();
@@ -102,13 +122,7 @@ impl Lists {
                 page
             }
         };
-        let answer = self.runtime.timeout(self.limit, seat.worker.run(job)).await;
-        drop(ticket);
-        match answer {
-            Ok(Ok(Some(page))) => page,
-            Ok(Ok(None) | Err(_)) => Err(Error::WorkerGone),
-            Err(_) => Err(Error::TimeLimit { read_model: read_model.to_owned(), limit: self.limit }),
-        }
+        seat.worker.run(job).await.ok().flatten().unwrap_or(Err(Error::WorkerGone))
     }
 }
 
@@ -118,16 +132,17 @@ fn read(
     read_model: &str,
     list: &List,
     runtime: &Runtime,
-) -> Result<Option<ListRead>, Error> {
+) -> Result<Page, Error> {
     for _ in 0..ATTEMPTS_MAX {
         let now = runtime.now();
         // Before the snapshot, which then has whatever has left memory.
         let overlay = memtable.overlay(list.generation, now);
-        if let Page::Read(read) = reader.list(read_model, list, overlay.as_ref(), now)? {
-            return Ok(read);
+        let page = reader.list(read_model, list, overlay.as_ref(), now)?;
+        if !matches!(page, Page::Overtaken) {
+            return Ok(page);
         }
     }
-    Err(Error::NotServing { read_model: read_model.to_owned() })
+    Ok(Page::Overtaken)
 }
 
 impl Turn {

@@ -9,6 +9,7 @@ mod database;
 mod file;
 mod flushing;
 mod generations;
+mod indexes;
 mod layers;
 mod list;
 mod lists;

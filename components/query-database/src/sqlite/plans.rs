@@ -32,7 +32,8 @@ fn opened() -> (tempfile::TempDir, Reader, Arc<Table>) {
     });
     let clock = Clock { id: 1, opened_at: std::time::Duration::ZERO };
     let mut writer = Writer::open(&path, &SqliteConfig::default(), clock).expect("opened");
-    writer.take(&read_model).expect("taken");
+    let owned = writer.take(&read_model).expect("taken");
+    while writer.make_index(owned.generation).expect("made") {}
     let mut reader = Reader::open(&path, 1 << 20, clock).expect("opened");
     let table = reader.serving("sales").expect("it serves");
     (directory, reader, table)
@@ -105,6 +106,9 @@ fn wide(width: usize) -> (Connection, Table) {
     connection.execute_batch("ANALYZE").expect("there are statistics");
     let table = Table::new(Generation(1), Arc::new(read_model));
     connection.execute_batch(&table.create()).expect("made");
+    for index in (0..width).filter_map(|place| table.create_index(place)) {
+        connection.execute_batch(&index).expect("made");
+    }
     (connection, table)
 }
 

@@ -1,6 +1,10 @@
 //! A generation's table, and the statements on it.
 
-use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use model::{IndexKind, ReadModel};
 use parking_lot::Mutex;
@@ -21,11 +25,15 @@ pub(super) struct Table {
     pub(super) row: String,
     /// The index columns of one row; none where the read model has no indexes.
     pub(super) stored: Option<String>,
-    /// A row that is not stored yet. Without indexes also one that is: there is nothing to spare then.
+    /// A row that is not stored yet.
     pub(super) put: String,
+    /// A row that may be stored: what is there is taken away before, with its entries in all indexes.
+    pub(super) replace: String,
     pub(super) delete: String,
     /// What [`Table::update`] was asked for so far.
     updates: Mutex<BTreeMap<Columns, Arc<str>>>,
+    /// Whether all its indexes were seen to be there: [`Table::is_indexed`].
+    pub(super) indexed: AtomicBool,
 }
 
 /// Some of a table's index columns.
@@ -53,12 +61,9 @@ impl Table {
         let name = quoted(&format!("{}__g{generation}", read_model.name));
         let columns: Vec<String> = read_model.indexes.iter().map(|index| index_column(&index.field)).collect();
         let with_indexes = |start: &str| columns.iter().fold(start.to_owned(), |list, column| list + ", " + column);
-        let put = {
-            let all = with_indexes("tenant, key, body, checksum, position");
-            let places = (1..=5 + columns.len()).map(|place| format!("?{place}")).collect::<Vec<_>>().join(", ");
-            let or_replace = if columns.is_empty() { "OR REPLACE " } else { "" };
-            format!("INSERT {or_replace}INTO {name} ({all}) VALUES ({places})")
-        };
+        let all = with_indexes("tenant, key, body, checksum, position");
+        let places = (1..=5 + columns.len()).map(|place| format!("?{place}")).collect::<Vec<_>>().join(", ");
+        let insert = |or: &str| format!("INSERT {or}INTO {name} ({all}) VALUES ({places})");
         let stored = (!columns.is_empty())
             .then(|| format!("SELECT {} FROM {name} WHERE tenant = ?1 AND key = ?2", columns.join(", ")));
         Self {
@@ -71,8 +76,10 @@ impl Table {
                 with_indexes("body, checksum, position")
             ),
             stored,
-            put,
+            put: insert(""),
+            replace: insert("OR REPLACE "),
             updates: Mutex::default(),
+            indexed: AtomicBool::new(false),
             delete: format!("DELETE FROM {name} WHERE tenant = ?1 AND key = ?2"),
             generation,
             read_model,
@@ -111,31 +118,37 @@ impl Table {
         self.read_model.indexes.get(place).map(|index| index_column(&index.field))
     }
 
-    /// Makes the table and its indexes. Every list is one of a tenant's rows, so the tenant leads every index; the key,
-    /// which decides last, ends it.
+    /// Makes the table, without its indexes.
     ///
     /// SQLite plans by what it knows of a table's contents, and takes ten rows a tenant for granted where it knows nothing.
     /// It is told of many instead, and never asked to count: lists then follow an index from the first row on.
     pub(super) fn create(&self) -> String {
         let mut columns = String::new();
-        let mut indexes = String::new();
-        let mut contents = format!("({0}, {0}, '1000000 1000000 1')", literal(&self.bare_name()));
+        let table = literal(&self.bare_name());
+        let mut contents = format!("({table}, {table}, '1000000 1000000 1')");
         for (place, index) in self.read_model.indexes.iter().enumerate() {
-            let column = index_column(&index.field);
             let affinity = if index.kind == IndexKind::Text { "TEXT" } else { "INTEGER" };
-            let name = format!("{}__{place}", self.bare_name());
             // Writing to a String does not fail.
-            let _ = write!(columns, "{column} {affinity}, ");
-            let _ = write!(indexes, "CREATE INDEX {} ON {} (tenant, {column}, key); ", quoted(&name), self.name);
-            let (table, index) = (literal(&self.bare_name()), literal(&name));
-            let _ = write!(contents, ", ({table}, {index}, '1000000 1000000 1000 1')");
+            let _ = write!(columns, "{} {affinity}, ", index_column(&index.field));
+            let _ = write!(contents, ", ({table}, {}, '1000000 1000000 1000 1')", literal(&self.index_name(place)));
         }
         format!(
             "CREATE TABLE {} (tenant TEXT NOT NULL, key TEXT NOT NULL, body TEXT NOT NULL, checksum INTEGER NOT NULL, \
-             position INTEGER NOT NULL, {columns}PRIMARY KEY (tenant, key)) STRICT, WITHOUT ROWID; {indexes}\
+             position INTEGER NOT NULL, {columns}PRIMARY KEY (tenant, key)) STRICT, WITHOUT ROWID; \
              INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES {contents};",
             self.name
         )
+    }
+
+    /// Makes the index at `place`. Every list is one of a tenant's rows, so the tenant leads every index; the key, which
+    /// decides last, ends it.
+    pub(super) fn create_index(&self, place: usize) -> Option<String> {
+        let (name, column) = (quoted(&self.index_name(place)), self.index_column(place)?);
+        Some(format!("CREATE INDEX {name} ON {} (tenant, {column}, key)", self.name))
+    }
+
+    pub(super) fn index_name(&self, place: usize) -> String {
+        format!("{}__{place}", self.bare_name())
     }
 
     fn bare_name(&self) -> String {

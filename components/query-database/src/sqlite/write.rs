@@ -20,11 +20,15 @@ pub(super) fn rows<'a>(
     table: &Table,
     rows: impl IntoIterator<Item = &'a RowWrite>,
 ) -> rusqlite::Result<()> {
+    let is_indexed = table.is_indexed(connection)?;
+    // Where there is no index, or not yet each of them, looking at what is stored spares nothing.
+    let stored = table.stored.as_deref().filter(|_| is_indexed);
+    let put = if stored.is_some() { &table.put } else { &table.replace };
     let mut statements = Statements {
         connection,
         table,
-        stored: table.stored.as_deref().map(|stored| connection.prepare_cached(stored)).transpose()?,
-        put: connection.prepare_cached(&table.put)?,
+        put: connection.prepare_cached(put)?,
+        stored: stored.map(|stored| connection.prepare_cached(stored)).transpose()?,
         update: None,
     };
     let mut delete = connection.prepare_cached(&table.delete)?;

@@ -242,6 +242,11 @@ impl Writer {
         long
     }
 
+    /// Notes that many pages may have been written, so that it is asked how many.
+    pub(super) fn wrote_much(&mut self) {
+        self.unmoved_pages = WAL_PAGES_MAX;
+    }
+
     /// Moves the pages that came in while the others were moved, so that the next commit finds none left and starts the WAL
     /// over. Only a pause between two commits allows that.
     pub(super) fn finish_wal(&self) -> rusqlite::Result<()> {

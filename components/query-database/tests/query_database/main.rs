@@ -2,6 +2,7 @@
 
 mod conformance;
 mod flush;
+mod indexes;
 mod memtable;
 mod sqlite;
 mod support;

@@ -17,7 +17,7 @@ use query_database::{
 };
 use runtime::Runtime;
 
-use crate::support::{commit, key, position, put, sales};
+use crate::support::{commit, key, killed, position, put, sales};
 
 fn open_with(path: &Path, config: &SqliteConfig) -> SqliteQueryDatabase {
     SqliteQueryDatabase::open(path, &Runtime::tokio(), config).expect("the database opens")
@@ -146,13 +146,6 @@ async fn lists_are_the_same_whatever_is_in_memory_and_whatever_in_the_file() {
             }
         }
     }
-}
-
-/// As the file would be found if the process were killed now.
-fn killed(path: &Path, copy: &Path) {
-    let wal = |path: &Path| path.with_file_name(format!("{}-wal", path.file_name().expect("a name").to_string_lossy()));
-    std::fs::copy(path, copy).expect("the file");
-    std::fs::copy(wal(path), wal(copy)).expect("its write-ahead log");
 }
 
 #[tokio::test]

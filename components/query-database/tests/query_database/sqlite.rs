@@ -176,10 +176,14 @@ async fn a_list_that_takes_too_long_is_ended_and_the_next_one_is_not() {
     let (_directory, path) = directory();
     let config =
         SqliteConfig { list_duration_max: Duration::from_millis(20), list_workers: 1, ..SqliteConfig::default() };
-    let database = SqliteQueryDatabase::open(&path, &Runtime::tokio(), &config).expect("opened");
+    let database = open(&path);
     let owned = database.take(sales()).await.expect("taken");
     let rows = (0..100_000).map(|row| put(&format!("{row}"), "x", Some(row % 7), 1)).collect();
     database.commit(commit(&owned, 0, 1, rows)).await.expect("stored");
+    // Its indexes are made before it may answer.
+    assert!(database.switch(owned.generation, owned.owner).await.expect("answered"));
+    drop(database);
+    let database = SqliteQueryDatabase::open(&path, &Runtime::tokio(), &config).expect("opened");
     let list = |order, rows_max| List {
         generation: owned.generation,
         tenant: Default::default(),

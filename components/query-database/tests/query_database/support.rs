@@ -65,3 +65,10 @@ pub(crate) fn flip_a_byte(path: &Path, read_model: &str, generation: Generation,
     );
     assert_eq!(file.execute(&sql, (key.tenant.as_str(), &*key.key)).expect("changed"), 1);
 }
+
+/// Copies the file as it would be found if the process were killed now.
+pub(crate) fn killed(path: &Path, copy: &Path) {
+    let wal = |path: &Path| path.with_file_name(format!("{}-wal", path.file_name().expect("a name").to_string_lossy()));
+    std::fs::copy(path, copy).expect("the file");
+    std::fs::copy(wal(path), wal(copy)).expect("its write-ahead log");
+}

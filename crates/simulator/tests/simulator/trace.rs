@@ -90,6 +90,10 @@ impl RowWriter for Watched {
         self.rows.rows(generation, keys)
     }
 
+    fn filled(&self, generation: Generation) {
+        self.rows.filled(generation);
+    }
+
     fn refresh_head(
         &self,
         owned: Vec<(Generation, OwnerToken)>,

@@ -339,6 +339,8 @@ impl RowWriter for InMemory {
         })
     }
 
+    fn filled(&self, _generation: Generation) {}
+
     fn refresh_head(
         &self,
         owned: Vec<(Generation, OwnerToken)>,
