@@ -48,15 +48,15 @@ impl Lag {
         };
         let mut missed = self.missed.lock();
         let passed = missed.is_some_and(|(missed, _)| checkpoint.position >= Some(missed));
+        let is_level = self.note_level(passed);
         let since = match *missed {
             // A head beyond the present one belongs to a log that was restored since.
             Some((missed, since)) if !passed && missed <= position => since.min(looked_at),
-            _ => looked_at,
+            _ => {
+                *missed = (is_told || is_level).then_some((position, looked_at));
+                looked_at
+            }
         };
-        let is_level = self.note_level(passed);
-        if since == looked_at && (is_told || is_level) {
-            *missed = Some((position, looked_at));
-        }
         Behind { events, age: now.saturating_sub(since).max(head.age), is_incomplete: !is_level }
     }
 

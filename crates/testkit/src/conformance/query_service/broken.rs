@@ -201,7 +201,7 @@ static FAULTS: &[(&str, Fault)] = &[
         Fault::AsksAgain(|query, outcome| {
             let token = query.consistency.token.filter(|token| token.epoch != EPOCH);
             query.consistency.token = token.map(|token| ConsistencyToken { epoch: EPOCH, ..token });
-            token.is_some() && matches!(outcome, QueryOutcome::NotYetConsistent { .. })
+            token.is_some() && query.key == "bolt" && matches!(outcome, QueryOutcome::NotYetConsistent { .. })
         }),
     ),
     (
@@ -217,7 +217,8 @@ static FAULTS: &[(&str, Fault)] = &[
         "a_token_beyond_a_fork_is_refused",
         Fault::AsksAgain(|query, outcome| {
             query.consistency.token = None;
-            *outcome == QueryOutcome::EpochChanged && query.key == "bolt"
+            let at_once = query.consistency.wait.is_zero();
+            *outcome == QueryOutcome::EpochChanged && query.key == "bolt" && at_once
         }),
     ),
     (

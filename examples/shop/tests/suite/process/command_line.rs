@@ -7,7 +7,10 @@ use std::{
 
 use serde_json::Value;
 
-use super::system::{System, shop, terminate};
+use super::{
+    client::Client,
+    system::{System, shop, terminate},
+};
 use crate::which_feed::made_up;
 
 fn run(arguments: &[&str]) -> Output {
@@ -138,6 +141,51 @@ fn a_verb_that_fails_says_why_and_exits_with_what_kind_of_failure_it_is() {
         assert_eq!(text(&output.stdout), "", "{arguments:?}: stdout is for data");
     }
     assert_eq!(system.stop(), Some(0));
+}
+
+#[test]
+fn one_file_of_settings_is_all_that_the_verbs_need_to_find_the_system() {
+    let _alone = super::alone();
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().join("data");
+    let system = System::start(&data);
+    let settings = directory.path().join("shop.toml");
+    let (api, admin) = (system.api, system.admin);
+    let text = format!("data = {data:?}\n[load_balancer]\nlisten = \"{api}\"\n[admin]\nlisten = \"{admin}\"\n");
+    std::fs::write(&settings, text).expect("written");
+    let (feed, refused) = (made_up(4, 20), directory.path().join("refused.csv"));
+    let path = |path: &std::path::Path| path.display().to_string();
+    let (feed, refused, settings) = (path(&feed.path), path(&refused), path(&settings));
+    for arguments in [&["import", &feed, "--refused", &refused][..], &["status"], &["verify"]] {
+        let output = run(&[arguments, &["--config", &settings]].concat());
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text_of(&output));
+    }
+    assert_eq!(system.stop(), Some(0));
+}
+
+fn text_of(output: &Output) -> String {
+    text(&output.stdout) + &text(&output.stderr)
+}
+
+#[test]
+fn what_a_start_prints_to_be_pasted_has_a_number_that_is_free() {
+    let _alone = super::alone();
+    let directory = tempfile::tempdir().expect("a directory");
+    for number in [1, 2] {
+        let mut command = shop();
+        command.args(["dev", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data"]).arg(directory.path());
+        let mut dev = Running::start(&mut command);
+        let lines: Vec<String> =
+            std::iter::from_fn(|| Some(dev.line())).take_while(|line| !line.starts_with("Stop")).collect();
+        let place = format!("/commands/order/o-{number}/place");
+        assert!(lines.iter().any(|line| line.contains(&place)), "{lines:?}");
+        let api = lines[1].split("http://").nth(1).and_then(|address| address.parse().ok()).expect("an address");
+        let line = r#"{"stock_code":"22041","quantity":2,"price":"2.100","time":"2009-12-01T07:45:00"}"#;
+        let body = format!(r#"{{"country":"France","lines":[{line}]}}"#);
+        let answer = Client::new(api).post(&place, &[], &body).expect("answered");
+        assert_eq!(answer.status, 201, "{}", answer.body);
+        assert_eq!(dev.interrupt(), Some(0));
+    }
 }
 
 #[test]
