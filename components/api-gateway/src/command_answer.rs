@@ -169,7 +169,10 @@ fn not_as_demanded(stream: &Stream<'_>, current: Option<StreamVersion>, demanded
             format!("stream {stream} is at version {current}, not {wanted}: reload it and decide again")
         }
         (Precondition::Absent, Some(current)) => format!("stream {stream} exists, at version {current}"),
-        (Precondition::Never, _) => format!("no version of stream {stream} has an entity tag such as the one sent"),
+        (Precondition::Never, _) => format!(
+            "no version of stream {stream} has an entity tag such as the one sent: a stream's is its version in quotes, \
+             such as \"3\"; one that begins with W/ is that of a row"
+        ),
         (_, Some(current)) => format!("stream {stream} is at version {current}: reload it and decide again"),
         (_, None) => format!("stream {stream} does not exist"),
     }

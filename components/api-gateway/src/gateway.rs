@@ -141,7 +141,7 @@ impl Shared {
             Route::Nothing => Err(Problem::new(
                 &problem::NOT_FOUND,
                 "there are POST /commands/{aggregate}/{id}/{command}, GET /queries/{read_model}/{key} and GET \
-                 /queries/{read_model}?field=eq.value",
+                 /queries/{read_model}?field=eq.value; status, metrics and health are on the admin listener",
             )),
         }
     }

@@ -183,12 +183,13 @@ impl Queries {
     where
         F: Future<Output = Result<T, QueryOutcome>>,
     {
-        let began = self.runtime.now();
-        let mut answer = read().await?;
         let Some(token) = consistency.token else {
+            let answer = read().await?;
             let freshness = self.freshness(known, checkpoint(&answer));
             return Ok((answer, freshness));
         };
+        let began = self.runtime.now();
+        let mut answer = read().await?;
         let wait = consistency.wait.min(self.limits.wait_max);
         if !contains(checkpoint(&answer), token)? {
             let slot = self.waiting.try_acquire().ok().filter(|_| !wait.is_zero());
