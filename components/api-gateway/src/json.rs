@@ -1,5 +1,5 @@
 //! JSON text: what is looked at of a body before it is decoded, and the pieces of the answer that is given most, which are
-//! put together by hand: by way of `serde` and `fmt` they took a tenth of a command's time.
+//! put together by hand: by way of `serde` and `fmt` they took a twentieth of a command's instructions more.
 
 use serde::de::IgnoredAny;
 use uuid::Uuid;
