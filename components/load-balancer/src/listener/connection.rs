@@ -27,6 +27,7 @@ use tokio::{
 };
 
 use super::{
+    awake::Awake,
     gate::{Gate, Remains},
     watch::{Exchange, Look, Watch},
 };
@@ -45,6 +46,7 @@ pub(super) async fn serve_connection(
     let io = TokioIo::new(Gate::new(stream, watch.clone()));
     let mut connection = http.serve_connection(io, front);
     let mut is_told = false;
+    let mut awake = Awake::new();
     let look = poll_fn(|context| {
         watch.belongs_to(context.waker());
         if watch.is_closing() && !is_told {
@@ -53,7 +55,7 @@ pub(super) async fn serve_connection(
         }
         match watch.look() {
             // What became of the connection does not matter further: it is over, and each request was accounted for.
-            Look::GoOn => Pin::new(&mut connection).poll(context).map(|_| Look::GoOn),
+            Look::GoOn => awake.poll(context, |context| Pin::new(&mut connection).poll(context).map(|_| Look::GoOn)),
             end => Poll::Ready(end),
         }
     })

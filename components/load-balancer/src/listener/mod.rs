@@ -9,6 +9,7 @@
     reason = "sockets stay outside of what a simulator owns"
 )]
 
+mod awake; // a connection that wakes itself
 mod connection; // one connection from its accept to its close
 mod connections; // all of them: caps, sweep, drain
 mod gate; // between socket and hyper
