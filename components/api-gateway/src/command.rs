@@ -65,7 +65,7 @@ impl Shared {
         if announced.is_some_and(|length: u64| length > limit as u64) {
             return Err(too_large());
         }
-        let collected = Box::pin(Limited::new(body, limit).collect());
+        let collected = std::pin::pin!(Limited::new(body, limit).collect());
         match self.within(self.config.time_limit, collected).await {
             Some(Ok(collected)) => Ok(collected.to_bytes()),
             Some(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),

@@ -2,9 +2,9 @@ use std::{
     sync::{
         Arc,
         atomic::{
-        AtomicU8,
-        Ordering::{AcqRel, Acquire},
-    },
+            AtomicBool, AtomicU8,
+            Ordering::{AcqRel, Acquire, Release},
+        },
     },
     task::{Context, Poll, Wake, Waker},
 };
@@ -76,6 +76,57 @@ impl Wake for Signal {
     }
 }
 
+/// Whether there is anything new for one part of a task, which is looked at whenever another part has something.
+///
+/// An answer that is waited for lies below a gateway, its timer and its service; looking for it in vain goes through all.
+#[derive(Clone)]
+pub(super) struct News {
+    signal: Arc<NewsSignal>,
+    waker: Waker,
+}
+
+struct NewsSignal {
+    is_there: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl News {
+    pub(super) fn new() -> Self {
+        let signal = Arc::new(NewsSignal { is_there: AtomicBool::new(true), task: AtomicWaker::new() });
+        Self { waker: signal.clone().into(), signal }
+    }
+
+    /// The same for another wait. Only one at a time is told apart: a connection has one answer under way.
+    pub(super) fn anew(&self) -> Self {
+        self.signal.is_there.store(true, Release);
+        self.clone()
+    }
+
+    /// Calls `look` if it is the first time, or was woken since it was called last.
+    pub(super) fn poll<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        look: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        self.signal.task.register(context.waker());
+        if !self.signal.is_there.swap(false, AcqRel) {
+            return Poll::Pending;
+        }
+        look(&mut Context::from_waker(&self.waker))
+    }
+}
+
+impl Wake for NewsSignal {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.is_there.store(true, Release);
+        self.task.wake();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::{
@@ -86,7 +137,7 @@ mod tests {
         task::{Context, Poll, Wake, Waker},
     };
 
-    use super::{Awake, LOOKS_MAX};
+    use super::{Awake, LOOKS_MAX, News};
 
     #[derive(Default)]
     struct Counted(AtomicU32);
@@ -114,12 +165,38 @@ mod tests {
     #[test]
     fn who_wakes_itself_is_looked_at_again_without_its_scheduler() {
         assert_eq!(looks(|_, _| {}), (1, 0));
-        assert_eq!(looks(|look, waker| if look < 3 { waker.wake_by_ref() }), (3, 0));
+        assert_eq!(
+            looks(|look, waker| if look < 3 {
+                waker.wake_by_ref()
+            }),
+            (3, 0)
+        );
     }
 
     #[test]
     fn who_always_wakes_itself_lets_others_go_first() {
         assert_eq!(looks(|_, waker| waker.wake_by_ref()), (LOOKS_MAX, 1));
+    }
+
+    #[test]
+    fn an_answer_is_looked_for_at_first_and_when_there_is_news() {
+        let woken = Arc::new(Counted::default());
+        let task = Waker::from(woken.clone());
+        let (connection, mut looks, mut kept) = (News::new(), 0, None);
+        let mut news = connection.anew();
+        let mut poll = |news: &mut News, kept: &mut Option<Waker>| {
+            let _ = news.poll(&mut Context::from_waker(&task), |context| {
+                looks += 1;
+                *kept = Some(context.waker().clone());
+                Poll::<()>::Pending
+            });
+            looks
+        };
+        assert_eq!([poll(&mut news, &mut kept), poll(&mut news, &mut kept)], [1, 1]);
+        kept.as_ref().expect("a waker").wake_by_ref();
+        assert_eq!(woken.0.load(Relaxed), 1);
+        assert_eq!([poll(&mut news, &mut kept), poll(&mut news, &mut kept)], [2, 2]);
+        assert_eq!(poll(&mut connection.anew(), &mut kept), 3, "another answer is looked for, too");
     }
 
     #[test]

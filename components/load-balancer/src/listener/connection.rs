@@ -27,7 +27,7 @@ use tokio::{
 };
 
 use super::{
-    awake::Awake,
+    awake::{Awake, News},
     gate::{Gate, Remains},
     watch::{Exchange, Look, Watch},
 };
@@ -42,7 +42,7 @@ pub(super) async fn serve_connection(
     watch: Arc<Watch>,
 ) {
     let peer = load_balancer.peer(address);
-    let front = Front { load_balancer: load_balancer.clone(), peer, watch: watch.clone() };
+    let front = Front { load_balancer: load_balancer.clone(), peer, watch: watch.clone(), news: News::new() };
     let io = TokioIo::new(Gate::new(stream, watch.clone()));
     let mut connection = http.serve_connection(io, front);
     let mut is_told = false;
@@ -110,6 +110,8 @@ struct Front {
     load_balancer: LoadBalancer,
     peer: Peer,
     watch: Arc<Watch>,
+    /// Of the answer under way.
+    news: News,
 }
 
 impl Service<Request<Incoming>> for Front {
@@ -133,7 +135,8 @@ impl Service<Request<Incoming>> for Front {
             });
             self.load_balancer.forward(request, &self.peer)
         };
-        Answering { forward, watch: self.watch.clone(), load_balancer: self.load_balancer.clone(), is_safe, is_chunked }
+        let (watch, news) = (self.watch.clone(), self.news.anew());
+        Answering { forward, watch, news, load_balancer: self.load_balancer.clone(), is_safe, is_chunked }
     }
 }
 
@@ -141,6 +144,7 @@ impl Service<Request<Incoming>> for Front {
 struct Answering {
     forward: Forward,
     watch: Arc<Watch>,
+    news: News,
     load_balancer: LoadBalancer,
     is_safe: bool,
     is_chunked: bool,
@@ -164,7 +168,8 @@ impl Future for Answering {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let polled = Pin::new(&mut this.forward).poll(context).map(|Ok(response)| response);
+        let forward = &mut this.forward;
+        let polled = this.news.poll(context, |context| Pin::new(forward).poll(context).map(|Ok(response)| response));
         let mut response = match (this.overruled(polled.is_ready()), polled) {
             (Some((refusal, policy)), polled) => {
                 this.load_balancer.limited(policy);
