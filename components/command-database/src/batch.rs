@@ -16,7 +16,8 @@ use crate::{Append, Error, EventStore, Metrics, Outcome, chain::Prepared};
 /// Commands that are few.
 const FEW_COMMANDS: usize = 2;
 
-type Answer = Result<Vec<Outcome>, Arc<Error>>;
+/// What became of a submission: an outcome for each command, or why the whole of its batch has none.
+pub type Answer = Result<Vec<Outcome>, Arc<Error>>;
 
 /// Bounds of one batch and of what may wait for it.
 #[derive(Clone, Copy, Debug)]
@@ -80,10 +81,29 @@ struct Queue {
 }
 
 struct Submission {
-    appends: Vec<Prepared>,
-    events: usize,
+    appends: Prepared,
     bytes: usize,
-    answer: oneshot::Sender<Answer>,
+    asker: Asker,
+}
+
+/// Whoever is to be told, once, what became of a submission.
+struct Asker(Option<Box<dyn FnOnce(Answer) + Send>>);
+
+impl Asker {
+    fn tell(mut self, answer: Answer) {
+        if let Some(tell) = self.0.take() {
+            tell(answer);
+        }
+    }
+}
+
+impl Drop for Asker {
+    /// Nobody has told: its task ended with the runtime, and nobody knows what was committed.
+    fn drop(&mut self) {
+        if let Some(tell) = self.0.take() {
+            tell(Err(Arc::new(Error::WorkerGone)));
+        }
+    }
 }
 
 impl std::fmt::Debug for GroupCommit {
@@ -110,14 +130,42 @@ impl GroupCommit {
     /// [`Error::Overloaded`] when too much waits already: nothing was queued. Else what [`EventStore::append`] said of the
     /// whole batch.
     pub fn submit(&self, appends: Vec<Append>) -> impl Future<Output = Answer> + Send + use<> {
-        let queued = self.queue(appends);
-        let waiting = self.shared.groups.waiting.clone();
+        let (sender, answer) = oneshot::channel();
+        // Whoever asked may be gone; the commands run to their end all the same.
+        self.submit_then(appends, move |answer| drop(sender.send(answer)));
+        let commit = self.clone();
         async move {
-            // The answer is lost only when its task ended with the runtime: then nobody knows what was committed.
-            let outcomes = queued?.await.unwrap_or_else(|_| Err(Arc::new(Error::WorkerGone)))?;
-            waiting.announce(&outcomes);
+            let outcomes = answer.await.unwrap_or_else(|_| Err(Arc::new(Error::WorkerGone)))?;
+            commit.announce(&outcomes);
             Ok(outcomes)
         }
+    }
+
+    /// As [`GroupCommit::submit`], but calls `tell` with the answer, on the thread that has it, possibly before this returns;
+    /// it must be quick. Nobody hears of the new head until [`GroupCommit::announce`] is called with the outcomes.
+    pub fn submit_then(&self, appends: Vec<Append>, tell: impl FnOnce(Answer) + Send + 'static) {
+        self.queue(Submission::new(appends, Asker(Some(Box::new(tell)))));
+    }
+
+    /// Tells those who follow the log of the head that `outcomes` led to.
+    pub fn announce(&self, outcomes: &[Outcome]) {
+        let written = |outcome: &Outcome| match outcome {
+            Outcome::Committed { first: Some(_), head, .. } => *head,
+            _ => None,
+        };
+        if let Some(head) = outcomes.iter().rev().find_map(written) {
+            self.announce_head(head);
+        }
+    }
+
+    /// As [`GroupCommit::announce`], of a head that is known.
+    pub fn announce_head(&self, head: Position) {
+        // Those who share a commit hear of it in any order.
+        self.shared.groups.waiting.head.send_if_modified(|known| {
+            let is_news = *known < Some(head);
+            *known = (*known).max(Some(head));
+            is_news
+        });
     }
 
     /// The last position committed through here since the start. Changes wake the relay.
@@ -126,9 +174,7 @@ impl GroupCommit {
         self.shared.groups.waiting.head.subscribe()
     }
 
-    fn queue(&self, appends: Vec<Append>) -> Result<oneshot::Receiver<Answer>, Arc<Error>> {
-        let (answer, answered) = oneshot::channel();
-        let submission = Submission::new(appends, answer);
+    fn queue(&self, submission: Submission) {
         let Shared { runtime, store, groups } = &*self.shared;
         let starts = {
             let Waiting { limits, metrics, queue, .. } = &*groups.waiting;
@@ -138,34 +184,26 @@ impl GroupCommit {
             let is_full = commands > limits.waiting_commands_max || bytes > limits.waiting_bytes_max;
             // What finds nobody waiting is let in whatever its size: the store has a limit for one append.
             if is_full && !queue.waiting.is_empty() {
-                return Err(Arc::new(Error::Overloaded {
-                    commands: queue.commands,
-                    commands_max: limits.waiting_commands_max,
-                }));
+                let error = Error::Overloaded { commands: queue.commands, commands_max: limits.waiting_commands_max };
+                drop(queue);
+                return submission.asker.tell(Err(Arc::new(error)));
             }
             (queue.commands, queue.bytes) = (commands, bytes);
             queue.waiting.push_back(submission);
             metrics.waiting(commands);
             !std::mem::replace(&mut queue.is_committing, true)
         };
-        if starts {
+        if starts && !store.commit_at_once(groups) {
             let (store, groups) = (store.clone(), groups.clone());
             drop(runtime.spawn("group commit", async move { store.commit_groups(groups).await }));
         }
-        Ok(answered)
     }
 }
 
 impl Submission {
-    fn new(appends: Vec<Append>, answer: oneshot::Sender<Answer>) -> Self {
-        let (mut events, mut bytes) = (0, 0);
-        for event in appends.iter().flat_map(Append::events) {
-            events += 1;
-            bytes += event.payload.len();
-        }
-        let mut content = Vec::new();
-        let appends = appends.into_iter().map(|append| Prepared::new(append, &mut content)).collect();
-        Self { appends, events, bytes, answer }
+    fn new(appends: Vec<Append>, asker: Asker) -> Self {
+        let bytes = appends.iter().flat_map(Append::events).map(|event| event.payload.len()).sum();
+        Self { appends: Prepared::new(appends), bytes, asker }
     }
 }
 
@@ -182,26 +220,26 @@ impl Groups {
     pub fn next(&self) -> Option<Group> {
         let Waiting { limits, metrics, queue, .. } = &*self.waiting;
         let mut queue = queue.lock();
-        let mut batch = Vec::new();
-        let mut answers = Vec::new();
+        let mut group = Group { batch: Vec::with_capacity(queue.waiting.len()), askers: Vec::new() };
+        group.askers.reserve(queue.waiting.len());
         let (mut commands, mut events, mut bytes) = (0, 0, 0);
         while let Some(next) = queue.waiting.front() {
             commands += next.appends.len();
-            events += next.events;
+            events += next.appends.events();
             bytes += next.bytes;
             let fits = commands <= limits.commands_max && events <= limits.events_max && bytes <= limits.bytes_max;
-            if !fits && !answers.is_empty() {
+            if !fits && !group.askers.is_empty() {
                 break;
             }
             let next = queue.waiting.pop_front()?;
             queue.commands -= next.appends.len();
             queue.bytes -= next.bytes;
-            answers.push((next.appends.len(), next.answer));
-            batch.extend(next.appends);
+            group.askers.push((next.appends.len(), next.asker));
+            group.batch.push(next.appends);
         }
         metrics.waiting(queue.commands);
-        queue.is_committing = !answers.is_empty();
-        queue.is_committing.then_some(Group { batch, answers })
+        queue.is_committing = !group.askers.is_empty();
+        queue.is_committing.then_some(group)
     }
 
     /// How many commands wait.
@@ -225,19 +263,19 @@ impl Groups {
 /// What shares one commit, and those who wait for it.
 pub struct Group {
     batch: Vec<Prepared>,
-    answers: Vec<(usize, oneshot::Sender<Answer>)>,
+    askers: Vec<(usize, Asker)>,
 }
 
 impl std::fmt::Debug for Group {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Group").field("commands", &self.batch.len()).finish_non_exhaustive()
+        formatter.debug_struct("Group").field("submissions", &self.batch.len()).finish_non_exhaustive()
     }
 }
 
 impl Group {
     /// What is to be appended. Given once; a second call gives nothing.
     pub fn take(&mut self) -> Vec<Append> {
-        self.take_prepared().into_iter().map(|prepared| prepared.append).collect()
+        self.take_prepared().into_iter().flat_map(Prepared::into_appends).collect()
     }
 
     /// As [`Group::take`], with what was computed at the submission.
@@ -251,9 +289,8 @@ impl Group {
             Ok(outcomes) => self.committed(outcomes),
             Err(error) => {
                 let error = Arc::new(error);
-                for (_, answer) in self.answers {
-                    // Whoever asked may be gone; the command has run to its end all the same.
-                    let _ = answer.send(Err(error.clone()));
+                for (_, asker) in self.askers {
+                    asker.tell(Err(error.clone()));
                 }
             }
         }
@@ -261,25 +298,8 @@ impl Group {
 
     fn committed(self, outcomes: Vec<Outcome>) {
         let mut outcomes = outcomes.into_iter();
-        for (commands, answer) in self.answers {
-            let _ = answer.send(Ok(outcomes.by_ref().take(commands).collect()));
+        for (commands, asker) in self.askers {
+            asker.tell(Ok(outcomes.by_ref().take(commands).collect()));
         }
-    }
-}
-
-impl Waiting {
-    /// Tells of the head that `outcomes` led to.
-    fn announce(&self, outcomes: &[Outcome]) {
-        let written = |outcome: &Outcome| match outcome {
-            Outcome::Committed { first: Some(_), head, .. } => *head,
-            _ => None,
-        };
-        let Some(head) = outcomes.iter().rev().find_map(written) else { return };
-        // Those who share a commit hear of it in any order.
-        self.head.send_if_modified(|known| {
-            let is_news = *known < Some(head);
-            *known = (*known).max(Some(head));
-            is_news
-        });
     }
 }

@@ -7,9 +7,7 @@
 //! id and its event count (u32); payload; principal; time in microseconds; correlation; causation; trace id (16 bytes) and
 //! parent (8); one byte of flags, of which bit 0 means sampled and bit 1 that a tracestate follows, as a text.
 
-use model::{
-    CommandId, EpochId, EventId, EventType, Hash, Metadata, NewEvent, Position, StoredEvent, StreamId, StreamVersion,
-};
+use model::{CommandId, EpochId, EventId, EventType, Hash, Metadata, Position, StoredEvent, StreamId, StreamVersion};
 
 use crate::Append;
 
@@ -85,10 +83,11 @@ fn sized(bytes: &mut Vec<u8>, part: &[u8]) {
     bytes.extend_from_slice(part);
 }
 
-/// One command, with everything about its events that can be computed before their place is known.
+/// Commands, with everything about their events that can be computed before their place is known.
 pub(crate) struct Prepared {
-    pub(crate) append: Append,
-    pub(crate) contents: Vec<Digested>,
+    appends: Vec<Append>,
+    /// Of all their events, in order.
+    contents: Vec<Digested>,
 }
 
 /// What stays of an event's content for the writer to chain.
@@ -100,24 +99,55 @@ pub(crate) struct Digested {
 }
 
 impl Prepared {
-    pub(crate) fn new(append: Append, bytes: &mut Vec<u8>) -> Self {
-        let events = append.events();
-        let command_events = u32::try_from(events.len()).unwrap_or(u32::MAX);
-        let digested = |(index, event): (u32, &NewEvent)| {
-            let content = Content {
-                event_id: EventId::derived(append.command_id, index),
-                stream: &append.stream,
-                event_type: &event.event_type,
-                command_id: append.command_id,
-                command_events,
-                payload: &event.payload,
-                metadata: &append.metadata,
-            };
-            content.encode(bytes);
-            Digested { digest: Hash::of(bytes), checksum: crc32fast::hash(bytes) }
-        };
-        let contents = (0..).zip(events).map(digested).collect();
-        Self { append, contents }
+    pub(crate) fn new(appends: Vec<Append>) -> Self {
+        let mut contents = Vec::with_capacity(appends.iter().map(|append| append.events().len()).sum());
+        let mut bytes = Vec::new();
+        for append in &appends {
+            let events = append.events();
+            let command_events = u32::try_from(events.len()).unwrap_or(u32::MAX);
+            for (index, event) in (0..).zip(events) {
+                let content = Content {
+                    event_id: EventId::derived(append.command_id, index),
+                    stream: &append.stream,
+                    event_type: &event.event_type,
+                    command_id: append.command_id,
+                    command_events,
+                    payload: &event.payload,
+                    metadata: &append.metadata,
+                };
+                content.encode(&mut bytes);
+                contents.push(Digested { digest: Hash::of(&bytes), checksum: crc32fast::hash(&bytes) });
+            }
+        }
+        Self { appends, contents }
+    }
+
+    /// How many commands.
+    pub(crate) fn len(&self) -> usize {
+        self.appends.len()
+    }
+
+    /// How many events.
+    pub(crate) fn events(&self) -> usize {
+        self.contents.len()
+    }
+
+    /// The commands, each with what was computed of its events.
+    pub(crate) fn commands(&self) -> impl Iterator<Item = (&Append, &[Digested])> {
+        let mut rest = &self.contents[..];
+        self.appends.iter().map(move |append| {
+            let (contents, after) = rest.split_at(append.events().len());
+            rest = after;
+            (append, contents)
+        })
+    }
+
+    pub(crate) fn appends(&self) -> impl Iterator<Item = &Append> {
+        self.appends.iter()
+    }
+
+    pub(crate) fn into_appends(self) -> Vec<Append> {
+        self.appends
     }
 }
 

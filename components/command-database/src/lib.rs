@@ -11,7 +11,7 @@ mod store;
 mod telemetry;
 
 pub use self::{
-    batch::{Group, GroupCommit, GroupLimits, Groups},
+    batch::{Answer, Group, GroupCommit, GroupLimits, Groups},
     chain::{Content, chain, digest, verify_link},
     error::Error,
     sqlite::{

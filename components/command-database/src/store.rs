@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -235,11 +235,18 @@ pub trait EventStore: Send + Sync + 'static {
         })
     }
 
-    /// The events after `after`, oldest first; empty at the head. A committed event is returned from its commit on.
+    /// Commits what little waits before it returns, where that is quicker than to have a task for it; `false` where it is not,
+    /// and then [`EventStore::commit_groups`] has to be called.
+    fn commit_at_once(&self, _groups: &Groups) -> bool {
+        false
+    }
+
+    /// The events after `after`, oldest first; empty at the head. A committed event is returned from its commit on. They are
+    /// shared: the end of the log, which several follow, may be kept in memory.
     ///
     /// # Errors
     /// [`Error::Corrupt`] when an event does not fit its checksum or a position is missing.
-    fn read(&self, after: Option<Position>, limit: ReadLimit) -> BoxFuture<'_, Result<Vec<StoredEvent>, Error>>;
+    fn read(&self, after: Option<Position>, limit: ReadLimit) -> BoxFuture<'_, Result<Vec<Arc<StoredEvent>>, Error>>;
 
     /// Loads several streams at one go, each with its latest snapshot.
     ///

@@ -14,7 +14,7 @@ use prometheus_client::{
 };
 use tracing::Span;
 
-use crate::chain::Prepared;
+use crate::{Append, chain::Prepared};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct EventLabel {
@@ -98,7 +98,7 @@ pub(crate) fn hops(batch: &[Prepared]) -> Vec<Span> {
     if !tracing::enabled!(target: "diptych::hop", tracing::Level::DEBUG) {
         return Vec::new();
     }
-    let hop = |Prepared { append, .. }: &Prepared| {
+    let hop = |append: &Append| {
         tracing::debug_span!(
             target: "diptych::hop",
             "command-database",
@@ -109,5 +109,5 @@ pub(crate) fn hops(batch: &[Prepared]) -> Vec<Span> {
             stream.id = %append.stream,
         )
     };
-    batch.iter().map(hop).collect()
+    batch.iter().flat_map(Prepared::appends).map(hop).collect()
 }

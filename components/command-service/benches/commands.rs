@@ -66,7 +66,11 @@ impl EventStore for Unwritten {
         Box::pin(async move { Ok(batch.iter().map(|append| self.outcome(append)).collect()) })
     }
 
-    fn read(&self, after: Option<Position>, limit: ReadLimit) -> BoxFuture<'_, Result<Vec<StoredEvent>, Error>> {
+    fn read(
+        &self,
+        after: Option<Position>,
+        limit: ReadLimit,
+    ) -> BoxFuture<'_, Result<Vec<std::sync::Arc<StoredEvent>>, Error>> {
         self.empty.read(after, limit)
     }
 

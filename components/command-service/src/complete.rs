@@ -12,19 +12,13 @@ use crate::{
     job::{Guess, Job},
     load::{self, Loads, Rebuilt},
     replay,
-    shard::{Done, Pending, Shard, Then},
+    shard::{Appended, Done, Pending, Shard, Then},
     streams::State,
 };
 
 impl Shard {
     pub(crate) fn complete(&mut self, done: Done) {
         match done {
-            Done::Appended { pending, result: Ok(outcomes) } => {
-                for (pending, outcome) in pending.into_iter().zip(outcomes) {
-                    self.appended(pending, outcome);
-                }
-            }
-            Done::Appended { pending, result: Err(error) } => self.failed(pending, &error),
             Done::Loaded(loads) => self.loaded(loads),
             Done::Rebuilt(slot, rebuilt) => self.rebuilt(slot, rebuilt),
             Done::SnapshotSaved => self.snapshot_under_way = false,
@@ -32,7 +26,18 @@ impl Shard {
         }
     }
 
-    fn appended(&mut self, pending: Pending, outcome: Outcome) {
+    pub(crate) fn appended(&mut self, Appended { pending, result }: Appended) {
+        match result {
+            Ok(outcomes) => {
+                for (pending, outcome) in pending.into_iter().zip(outcomes) {
+                    self.decided(pending, outcome);
+                }
+            }
+            Err(error) => self.failed(pending, &error),
+        }
+    }
+
+    fn decided(&mut self, pending: Pending, outcome: Outcome) {
         let Pending { slot, mut job, then, snapshot } = pending;
         let evolved = matches!(&then, Then::Accept { types, .. } if !types.is_empty());
         let stream = &mut self.streams[slot];
@@ -44,6 +49,9 @@ impl Shard {
                     job.learn(true);
                 }
                 self.enter(epoch);
+                if first.is_some() {
+                    self.head = self.head.max(head);
+                }
                 if let Some(snapshot) = snapshot {
                     self.save(snapshot);
                 }

@@ -137,7 +137,10 @@ impl Shard {
             idempotency,
         });
         self.pending.push(Pending { slot, job, then, snapshot });
-        if self.batch_events > self.core.config.batch_events_max || self.batch_bytes > self.core.config.batch_bytes_max
+        let config = &self.core.config;
+        if self.pending.len() >= config.batch_commands_max
+            || self.batch_events > config.batch_events_max
+            || self.batch_bytes > config.batch_bytes_max
         {
             self.submit();
         }

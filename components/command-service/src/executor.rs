@@ -6,12 +6,13 @@ use command_database::{EventStore, GroupCommit};
 use futures_util::future::BoxFuture;
 use model::{CommandId, Registry, StreamId};
 use runtime::Runtime;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::{
     CommandOutcome, CommandRequest, CommandService, Config, Metrics, UnavailableReason,
     gate::Gate,
     job::{Beginnings, Guess, Job, Kind, Reply},
+    mailbox::{NotTaken, Sender, mailbox},
     shard::{Core, Shard},
 };
 
@@ -23,7 +24,7 @@ pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub struct Executor {
     runtime: Runtime,
     kinds: Arc<BTreeMap<&'static str, Arc<Kind>>>,
-    shards: Arc<[mpsc::Sender<Box<Job>>]>,
+    shards: Arc<[Sender]>,
     gate: Arc<Gate>,
 }
 
@@ -43,8 +44,8 @@ impl Executor {
         let core = Arc::new(Core { store, group, config, metrics: metrics.clone() });
         let shards = (0..core.config.shards.max(1)).map(|_| {
             // As many as may be under way at all: the gate is what refuses.
-            let (sender, queue) = mpsc::channel(core.config.commands_under_way_max.max(1));
-            runtime.spawn("command-service shard", Shard::new(Arc::clone(&core)).run(queue));
+            let (sender, mailbox) = mailbox(core.config.commands_under_way_max.max(1));
+            runtime.spawn("command-service shard", Shard::run(Arc::clone(&core), mailbox));
             sender
         });
         let shards = shards.collect();
@@ -104,10 +105,10 @@ impl Executor {
             request,
             reply: Reply { runtime: self.runtime.clone(), arrived, sender, permit },
         });
-        if let Err(refused) = shard.try_send(job) {
+        if let Err(refused) = shard.send(job) {
             let (job, reason) = match refused {
-                mpsc::error::TrySendError::Full(job) => (job, UnavailableReason::Overloaded),
-                mpsc::error::TrySendError::Closed(job) => (job, UnavailableReason::Draining),
+                NotTaken::Full(job) => (job, UnavailableReason::Overloaded),
+                NotTaken::Abandoned(job) => (job, UnavailableReason::Draining),
             };
             job.answer(CommandOutcome::Unavailable { reason, retry_after: RETRY_AFTER });
         }

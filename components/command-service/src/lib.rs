@@ -10,7 +10,8 @@ mod decide; // from a command to an append
 mod executor; // the front door: looks at a request and finds its shard
 mod gate; // how many commands are under way
 mod job; // one command on its way
-mod load; // from the log into memory
+mod load;
+mod mailbox; // what a shard is sent // from the log into memory
 mod refusal; // a refusal as it is stored
 mod relay; // from the log to the queue
 mod replay; // the stored outcome of a command, told again

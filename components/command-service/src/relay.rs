@@ -252,11 +252,16 @@ impl Work {
     }
 
     /// Publishes one batch and moves the cursor. Whatever is wrong, the queue is asked anew where to go on.
-    async fn publish(&mut self, tenure: &mut Tenure, life: QueueLife, events: Vec<StoredEvent>) -> Result<(), Ended> {
+    async fn publish(
+        &mut self,
+        tenure: &mut Tenure,
+        life: QueueLife,
+        events: Vec<Arc<StoredEvent>>,
+    ) -> Result<(), Ended> {
         let Some(last) = events.last().map(|event| event.position) else {
             return Ok(());
         };
-        match self.queue.publish(events.into_iter().map(Arc::new).collect()).await {
+        match self.queue.publish(events).await {
             Ok(acknowledged) if acknowledged.life == life && acknowledged.last == last => {
                 self.failures = 0;
                 tenure.cursor = Some(last);

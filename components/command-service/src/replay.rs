@@ -61,7 +61,7 @@ async fn accepted(
         }
         for event in page {
             trace_id = Some(event.metadata.trace.trace_id);
-            let (id, event_type) = (event.event_id, event.event_type);
+            let (id, event_type) = (event.event_id, event.event_type.clone());
             events.push(AcceptedEvent { id, event_type, version: event.version, position: event.position });
         }
     }

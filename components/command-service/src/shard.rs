@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use command_database::{Append, Error, EventStore, GroupCommit, Load, Outcome, Snapshot};
+use command_database::{Answer, Append, EventStore, GroupCommit, Load, Snapshot};
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use model::{EpochId, EventType, StreamVersion};
-use tokio::sync::mpsc;
+use model::{EpochId, EventType, Position, StreamVersion};
+use runtime::give_way;
 
 use crate::{
     CommandOutcome, Config, Metrics, UnavailableReason,
     executor::RETRY_AFTER,
     job::Job,
     load::{self, Loads, Rebuilt},
+    mailbox::{Receiver, ReturnAddress},
     streams::{State, Streams},
 };
 
@@ -41,9 +42,14 @@ pub(crate) enum Then {
     LookUp(CommandOutcome),
 }
 
-/// What a shard waits for, once it is there.
+/// What became of a submission.
+pub(crate) struct Appended {
+    pub(crate) pending: Vec<Pending>,
+    pub(crate) result: Answer,
+}
+
+/// What else a shard waits for, once it is there.
 pub(crate) enum Done {
-    Appended { pending: Vec<Pending>, result: Result<Vec<Outcome>, Arc<Error>> },
     Loaded(Loads),
     Rebuilt(usize, Result<Rebuilt, CommandOutcome>),
     Answered,
@@ -61,11 +67,16 @@ pub(crate) struct Shard {
     pub(crate) waits: FuturesUnordered<BoxFuture<'static, Done>>,
     pub(crate) epoch: Option<EpochId>,
     pub(crate) snapshot_under_way: bool,
+    /// The end of the log after what was appended last, of which those who follow the log have not been told.
+    pub(crate) head: Option<Position>,
+    /// Submissions of which nothing was heard yet.
+    submissions: usize,
+    returns: ReturnAddress,
     arrivals: u64,
 }
 
 impl Shard {
-    pub(crate) fn new(core: Arc<Core>) -> Self {
+    fn new(core: Arc<Core>, returns: ReturnAddress) -> Self {
         let bytes_max = core.config.cache_bytes_max / core.config.shards.max(1);
         Self {
             core,
@@ -78,28 +89,44 @@ impl Shard {
             waits: FuturesUnordered::new(),
             epoch: None,
             snapshot_under_way: false,
+            head: None,
+            submissions: 0,
+            returns,
             arrivals: 0,
         }
     }
 
     /// Ends when nobody can send commands any more and all that were sent are answered.
-    pub(crate) async fn run(mut self, mut queue: mpsc::Receiver<Box<Job>>) {
-        let batch_max = self.core.config.batch_commands_max.max(1);
-        let mut arrived = Vec::with_capacity(batch_max);
+    pub(crate) async fn run(core: Arc<Core>, mut mailbox: Receiver) {
+        let mut shard = Self::new(core, mailbox.return_address());
+        let (mut arrived, mut appended) = (Vec::new(), Vec::new());
         let mut open = true;
-        while open || !self.waits.is_empty() {
+        while open || shard.submissions > 0 || !shard.waits.is_empty() {
             tokio::select! {
                 biased;
-                Some(done) = self.waits.next(), if !self.waits.is_empty() => self.complete(done),
-                count = queue.recv_many(&mut arrived, batch_max), if open => {
-                    open = count > 0;
+                Some(done) = shard.waits.next(), if !shard.waits.is_empty() => shard.complete(done),
+                may_come = mailbox.receive(&mut arrived, &mut appended), if open || shard.submissions > 0 => {
+                    open = may_come;
+                    for appended in appended.drain(..) {
+                        shard.submissions -= 1;
+                        shard.appended(appended);
+                    }
                     for job in arrived.drain(..) {
-                        self.arrive(job);
+                        shard.arrive(job);
                     }
                 }
+                // Those who were answered go first: they wait for nothing but the processor.
+                () = give_way(), if shard.head.is_some() => shard.announce(),
             }
-            self.flush();
-            self.streams.shrink();
+            shard.flush();
+            shard.streams.shrink();
+        }
+        shard.announce();
+    }
+
+    fn announce(&mut self) {
+        if let Some(head) = self.head.take() {
+            self.core.group.announce_head(head);
         }
     }
 
@@ -167,8 +194,12 @@ impl Shard {
     /// Hands on the appends. Batches are committed in the order they were handed on in.
     pub(crate) fn submit(&mut self) {
         (self.batch_events, self.batch_bytes) = (0, 0);
+        self.submissions += 1;
+        // The next one will be about as large.
         let pending = std::mem::take(&mut self.pending);
-        let appended = self.core.group.submit(std::mem::take(&mut self.appends));
-        self.waits.push(Box::pin(async move { Done::Appended { pending, result: appended.await } }));
+        self.pending.reserve(pending.len());
+        let appends = std::mem::replace(&mut self.appends, Vec::with_capacity(pending.len()));
+        let returns = self.returns.clone();
+        self.core.group.submit_then(appends, move |answer| returns.send(pending, answer));
     }
 }

@@ -3,6 +3,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
+use crate::Leave;
+
 /// One piece of blocking work.
 pub type Job = Box<dyn FnOnce() + Send>;
 
@@ -23,9 +25,8 @@ pub trait Engine: Send + Sync + 'static {
     /// Fills `bytes` from the engine's generator.
     fn fill_random(&self, bytes: &mut [u8]);
 
-    /// Sees to it that tasks and sockets are looked after while the caller blocks for a moment. `false` where nobody else
-    /// could: then the caller must not block.
-    fn stand_in(&self) -> bool;
+    /// Leave to block for a moment within a task. `None` where nobody else could look after tasks and sockets meanwhile.
+    fn leave_to_block(&self) -> Option<Leave>;
 
     /// Lets other threads that are ready go first. For blocking work; a simulation has no other threads.
     fn yield_thread(&self);

@@ -9,6 +9,7 @@ mod give_way;
 mod production;
 mod runtime;
 mod shutdown;
+mod stand_in;
 mod worker;
 
 pub use self::{
@@ -16,5 +17,6 @@ pub use self::{
     give_way::give_way,
     runtime::{Elapsed, Runtime, Task},
     shutdown::Shutdown,
+    stand_in::Leave,
     worker::{Worker, WorkerGone},
 };

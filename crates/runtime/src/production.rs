@@ -17,16 +17,19 @@ use jiff::Timestamp;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::runtime::Handle;
 
-use crate::{Engine, Job, WorkerQueue};
+use crate::{Engine, Job, Leave, WorkerQueue, stand_in::StandIn};
 
 pub(crate) struct Production {
     began: Instant,
+    /// `None` where the runtime has no second thread that could be called.
+    stand_in: Option<StandIn>,
     tokio: Handle,
 }
 
 impl Production {
     pub(crate) fn new(tokio: Handle) -> Self {
-        Self { began: Instant::now(), tokio }
+        let stand_in = (tokio.metrics().num_workers() > 1).then(|| StandIn::start(tokio.clone()));
+        Self { began: Instant::now(), stand_in, tokio }
     }
 }
 
@@ -62,15 +65,8 @@ impl Engine for Production {
         GENERATOR.with_borrow_mut(|generator| generator.fill_bytes(bytes));
     }
 
-    fn stand_in(&self) -> bool {
-        if self.tokio.metrics().num_workers() < 2 {
-            return false;
-        }
-        // The last task to become ready waits for this very thread, which will run it next; the one before it is anybody's,
-        // and wakes another thread. Finding nothing more to do, that one then waits for the sockets.
-        self.tokio.spawn(std::future::ready(()));
-        self.tokio.spawn(std::future::ready(()));
-        true
+    fn leave_to_block(&self) -> Option<Leave> {
+        self.stand_in.as_ref().map(StandIn::leave)
     }
 
     fn yield_thread(&self) {
@@ -129,10 +125,10 @@ mod tests {
             let blocked = runtime.spawn("blocker", async move {
                 // Woken by a timer it runs on the thread that waited for timers and sockets, and no other one looks after them.
                 asks.sleep(Duration::from_millis(5)).await;
-                let has_leave = asks.stand_in();
+                let leave = asks.leave_to_block();
                 let before = ticks.load(Ordering::Relaxed);
                 thread::sleep(Duration::from_millis(60));
-                (has_leave, ticks.load(Ordering::Relaxed) - before)
+                (leave.is_some(), ticks.load(Ordering::Relaxed) - before)
             });
             let (has_leave, ticks) = blocked.await.expect("it ends");
             assert!(has_leave && ticks >= 5, "{ticks} ticks of 2 ms within 60 ms");
@@ -141,6 +137,6 @@ mod tests {
 
     #[tokio::test]
     async fn a_runtime_of_one_thread_gives_no_leave_to_block() {
-        assert!(!Runtime::tokio().stand_in());
+        assert!(Runtime::tokio().leave_to_block().is_none());
     }
 }

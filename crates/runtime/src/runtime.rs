@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use crate::{Engine, Worker, production::Production};
+use crate::{Engine, Leave, Worker, production::Production};
 
 /// Handle to time, tasks, randomness and blocking work. Cheap to clone.
 #[derive(Clone)]
@@ -106,12 +106,12 @@ impl Runtime {
         uuid::Builder::from_unix_timestamp_millis(milliseconds, &random).into_uuid()
     }
 
-    /// Asks for leave to block for a moment, within a task: a few hundred microseconds, where handing the work over and being
-    /// woken again would take as long. With `true` another thread is on its way to look after tasks and sockets meanwhile;
-    /// with `false` the caller must hand the work to a [`Worker`].
+    /// Leave to block for a moment, within a task: a few hundred microseconds, where handing the work over and being woken
+    /// again would take as long. Should it last longer, another thread is called to look after tasks and sockets, within
+    /// about two milliseconds. With `None` the caller must hand the work to a [`Worker`].
     #[must_use]
-    pub fn stand_in(&self) -> bool {
-        self.engine.stand_in()
+    pub fn leave_to_block(&self) -> Option<Leave> {
+        self.engine.leave_to_block()
     }
 
     /// Lets other threads that are ready go first. Within a [`Worker`]'s job only: a task lets others go by awaiting.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use runtime::{Engine, Runtime, WorkerQueue};
+use runtime::{Engine, Leave, Runtime, WorkerQueue};
 
 use crate::{
     executor::{Executor, Life},
@@ -94,8 +94,8 @@ impl Engine for ProcessEngine {
     }
 
     /// All work is done on the spot anyhow, by a worker that ends with its process.
-    fn stand_in(&self) -> bool {
-        false
+    fn leave_to_block(&self) -> Option<Leave> {
+        None
     }
 
     fn yield_thread(&self) {}

@@ -62,7 +62,7 @@ macro_rules! pass_on {
 
 pass_on! {
     append(batch: Vec<Append>) -> Vec<Outcome>;
-    read(after: Option<Position>, limit: ReadLimit) -> Vec<StoredEvent>;
+    read(after: Option<Position>, limit: ReadLimit) -> Vec<Arc<StoredEvent>>;
     load(streams: Vec<Load>, limit: ReadLimit) -> Vec<Loaded>;
     read_stream(stream: StreamId, after: Option<StreamVersion>, limit: ReadLimit) -> Vec<StoredEvent>;
     head() -> Head;

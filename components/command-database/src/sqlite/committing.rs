@@ -9,7 +9,7 @@ use parking_lot::MutexGuard;
 use runtime::{Runtime, Worker};
 
 use super::{Log, SqliteEventStore, writer::Writer};
-use crate::{Group, Groups, telemetry};
+use crate::{Group, Groups, chain::Prepared, telemetry};
 
 /// Groups that are committed one after the other before other work for the writer gets its turn.
 const GROUPS_IN_A_ROW: usize = 16;
@@ -74,16 +74,14 @@ impl Drop for Again {
 }
 
 impl SqliteEventStore {
-    /// Commits what waits, here or on the writer's worker.
-    pub(super) fn commit_waiting(&self, groups: Groups) {
-        if !self.commit_on_the_spot(&groups) {
-            send_for(&self.writing, &self.log, groups);
-        }
+    /// Commits what waits on the writer's worker.
+    pub(super) fn send_writer(&self, groups: Groups) {
+        send_for(&self.writing, &self.log, groups);
     }
 
     /// Commits what little waits at once, where commits are quick, nobody else writes, and the runtime gives leave: one client
     /// alone then waits for the disk and not for two threads to wake each other. `false` where the worker has to do it.
-    fn commit_on_the_spot(&self, groups: &Groups) -> bool {
+    pub(super) fn commit_on_the_spot(&self, groups: &Groups) -> bool {
         let log = &self.log;
         if log.usual_commit.load(Ordering::Relaxed) > ON_THE_SPOT_MAX || !groups.are_few() {
             return false;
@@ -96,9 +94,7 @@ impl SqliteEventStore {
             return false;
         }
         let Some(writer) = log.writer.try_lock().filter(|_| !log.failed.load(Ordering::Acquire)) else { return false };
-        if !log.runtime.stand_in() {
-            return false;
-        }
+        let Some(_leave) = log.runtime.leave_to_block() else { return false };
         let again = Again(Some((self.writing.clone(), log.clone(), groups.clone())));
         let Some(group) = groups.next() else {
             again.cancel();
@@ -115,7 +111,7 @@ impl SqliteEventStore {
 impl Log {
     fn commit_group(self: &Arc<Self>, writer: MutexGuard<'_, Writer>, mut group: Group) {
         let batch = group.take_prepared();
-        self.last_commands.store(batch.len(), Ordering::Relaxed);
+        self.last_commands.store(batch.iter().map(Prepared::len).sum(), Ordering::Relaxed);
         let hops = telemetry::hops(&batch);
         let began = self.runtime.now();
         let result = self.append(writer, &batch);

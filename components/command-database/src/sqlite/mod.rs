@@ -256,7 +256,7 @@ impl Drop for Log {
 impl Log {
     fn check_size(&self, batch: &[Prepared]) -> std::result::Result<(), Error> {
         let (mut events, mut bytes) = (0, 0);
-        for event in batch.iter().flat_map(|prepared| prepared.append.events()) {
+        for event in batch.iter().flat_map(Prepared::appends).flat_map(Append::events) {
             events += 1;
             bytes += event.payload.len();
         }
@@ -285,14 +285,14 @@ impl Log {
         // Committed only: nobody sees from memory what a power cut could take back.
         self.recent.lock().push(events);
         self.head.store(Position::count(writer.tail.head), Ordering::Release);
-        self.config.metrics.committed(batch.len(), duration, Position::count(writer.tail.head));
+        self.config.metrics.committed(outcomes.len(), duration, Position::count(writer.tail.head));
         writer.wal.make_room(self.checkpoints.pages());
         self.checkpoint(&writer);
         Ok(outcomes)
     }
 
     /// Adds up by type first: a batch has few of them.
-    fn count(&self, events: &[StoredEvent]) {
+    fn count(&self, events: &[Arc<StoredEvent>]) {
         let mut counts: Vec<(&Arc<str>, u64)> = Vec::new();
         for event in events {
             let name = &event.event_type.name;
@@ -364,8 +364,7 @@ impl EventStore for SqliteEventStore {
     fn append(&self, batch: Vec<Append>) -> BoxFuture<'_, std::result::Result<Vec<Outcome>, Error>> {
         Box::pin(async move {
             // Digests are made here, by the caller: the writer only chains them.
-            let mut bytes = Vec::new();
-            let batch: Vec<_> = batch.into_iter().map(|append| Prepared::new(append, &mut bytes)).collect();
+            let batch = [Prepared::new(batch)];
             let _hops = telemetry::hops(&batch);
             let log = self.log.clone();
             let append = move || {
@@ -378,16 +377,18 @@ impl EventStore for SqliteEventStore {
     }
 
     fn commit_groups(&self, groups: Groups) -> BoxFuture<'_, ()> {
-        Box::pin(async move {
-            self.commit_waiting(groups);
-        })
+        Box::pin(async move { self.send_writer(groups) })
+    }
+
+    fn commit_at_once(&self, groups: &Groups) -> bool {
+        self.commit_on_the_spot(groups)
     }
 
     fn read(
         &self,
         after: Option<Position>,
         limit: ReadLimit,
-    ) -> BoxFuture<'_, std::result::Result<Vec<StoredEvent>, Error>> {
+    ) -> BoxFuture<'_, std::result::Result<Vec<Arc<StoredEvent>>, Error>> {
         Box::pin(async move {
             if let Some(events) = self.log.recent.lock().after(after, limit) {
                 return Ok(events);

@@ -1,5 +1,7 @@
 //! A connection that reads: ranges of the log, streams, the head.
 
+use std::sync::Arc;
+
 use model::{Epoch, EpochId, Hash, Lineage, Position, StoredEvent, StreamId, StreamVersion};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
@@ -88,7 +90,7 @@ impl View<'_> {
         row::decode(row, &mut self.names, &self.epochs, self.bytes).map(Some)
     }
 
-    pub(super) fn read(&mut self, after: Option<Position>, limit: ReadLimit) -> Result<Vec<StoredEvent>> {
+    pub(super) fn read(&mut self, after: Option<Position>, limit: ReadLimit) -> Result<Vec<Arc<StoredEvent>>> {
         let mut statement = self.connection.prepare_cached(AFTER)?;
         let most = i64::try_from(limit.events_max.max(1)).unwrap_or(i64::MAX);
         let mut rows = statement.query(params![number(Position::count(after)), most])?;
@@ -102,7 +104,7 @@ impl View<'_> {
             }
             expected = expected.next();
             bytes += event.payload.len();
-            events.push(event);
+            events.push(Arc::new(event));
             if bytes >= limit.bytes_max {
                 break;
             }

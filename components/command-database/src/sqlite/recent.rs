@@ -3,7 +3,7 @@
 //! A hint like every cache: what is not here is read from the file. What is here cannot be wrong, since a committed event
 //! never changes, whoever else writes.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use model::{Position, StoredEvent};
 
@@ -11,7 +11,7 @@ use crate::ReadLimit;
 
 pub(super) struct Recent {
     /// One after the other, without a hole.
-    events: VecDeque<StoredEvent>,
+    events: VecDeque<Arc<StoredEvent>>,
     bytes: usize,
     events_max: usize,
     bytes_max: usize,
@@ -30,15 +30,15 @@ impl Recent {
     }
 
     /// Adds events that were just committed, in order.
-    pub(super) fn push(&mut self, events: Vec<StoredEvent>) {
+    pub(super) fn push(&mut self, events: Vec<Arc<StoredEvent>>) {
         let follows =
-            |first: &StoredEvent| self.events.back().is_none_or(|last| first.position == last.position.next());
+            |first: &Arc<StoredEvent>| self.events.back().is_none_or(|last| first.position == last.position.next());
         if !events.first().is_none_or(follows) {
             // Another process wrote in between.
             self.events.clear();
             self.bytes = 0;
         }
-        self.bytes += events.iter().map(bytes_of).sum::<usize>();
+        self.bytes += events.iter().map(|event| bytes_of(event)).sum::<usize>();
         self.events.extend(events);
         while self.events.len() > self.events_max || self.bytes > self.bytes_max {
             let Some(oldest) = self.events.pop_front() else { return };
@@ -47,15 +47,16 @@ impl Recent {
     }
 
     /// At least one of the events that follow on `after`, where that one is here: what there is beyond may be in the file.
-    pub(super) fn after(&self, after: Option<Position>, limit: ReadLimit) -> Option<Vec<StoredEvent>> {
+    pub(super) fn after(&self, after: Option<Position>, limit: ReadLimit) -> Option<Vec<Arc<StoredEvent>>> {
         let first = self.events.front()?.position.get();
         let skipped = usize::try_from(Position::after(after).get().checked_sub(first)?).ok()?;
         if skipped >= self.events.len() {
             return None;
         }
-        let mut events = Vec::new();
+        let count = (self.events.len() - skipped).min(limit.events_max.max(1));
+        let mut events = Vec::with_capacity(count);
         let mut bytes = 0;
-        for event in self.events.range(skipped..).take(limit.events_max.max(1)) {
+        for event in self.events.range(skipped..skipped + count) {
             bytes += event.payload.len();
             events.push(event.clone());
             if bytes >= limit.bytes_max {

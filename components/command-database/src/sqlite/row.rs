@@ -12,7 +12,10 @@ use super::{
     failure::{Failure, Result},
     names::NamesByNumber,
 };
-use crate::chain::{Content, Prepared};
+use crate::{
+    Append,
+    chain::{Content, Digested},
+};
 
 pub(super) const INSERT: &str =
     "INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, NULL, ?13, ?14, ?15, ?16, ?17)";
@@ -53,13 +56,12 @@ fn checksum(content: u32, place: &Place, hash: &Hash) -> u32 {
 /// Inserts the `index`-th event of a command.
 pub(super) fn insert(
     statement: &mut CachedStatement<'_>,
-    prepared: &Prepared,
+    (append, contents): (&Append, &[Digested]),
     index: usize,
     place: &Place,
     numbers: Numbers,
     hash: &Hash,
 ) -> Result<()> {
-    let Prepared { append, contents } = prepared;
     let command = append.command_id.0;
     let metadata = &append.metadata;
     let unlike_command = |id: Uuid| (id != command).then(|| id.into_bytes());

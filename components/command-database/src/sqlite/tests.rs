@@ -52,7 +52,7 @@ async fn names(store: &SqliteEventStore) -> Vec<String> {
         assert!(verify_link(&previous, event), "position {}", event.position);
         previous = event.hash;
     }
-    let all = |event: &StoredEvent| {
+    let all = |event: &Arc<StoredEvent>| {
         let (stream, event_type) = (&event.stream, &event.event_type.name);
         assert!(stream.id == stream.aggregate && *stream.id == **event_type, "{event:?}");
         assert!(*stream.id == *event.metadata.principal.as_str() && *stream.id == *stream.tenant.as_str(), "{event:?}");

@@ -19,7 +19,10 @@ use super::{
     stream_index::{Stream, StreamIndex},
     wal::Wal,
 };
-use crate::{Decision, IdempotencyRecord, Outcome, Snapshot, StoredDecision, chain::Prepared};
+use crate::{
+    Append, Decision, IdempotencyRecord, Outcome, Snapshot, StoredDecision,
+    chain::{Digested, Prepared},
+};
 
 /// What the writer knows of the log without asking. A copy of it goes through each transaction and becomes this one only
 /// when the transaction is committed: nothing has to be undone.
@@ -54,7 +57,7 @@ pub(super) struct Writer {
 pub(super) struct Appended {
     pub(super) outcomes: Vec<Outcome>,
     /// The events as a read would return them from now on, in order.
-    pub(super) events: Vec<StoredEvent>,
+    pub(super) events: Vec<Arc<StoredEvent>>,
 }
 
 /// What a batch comes to once it is committed.
@@ -200,13 +203,16 @@ impl Writer {
             names,
             streams,
             index,
-            moved: Vec::with_capacity(batch.len()),
+            moved: Vec::with_capacity(batch.iter().map(Prepared::len).sum()),
             tail,
             elapsed: clock.seconds(now),
             wrote: false,
-            written: Vec::with_capacity(batch.iter().map(|prepared| prepared.contents.len()).sum()),
+            written: Vec::with_capacity(batch.iter().map(Prepared::events).sum()),
         };
-        let outcomes = batch.iter().map(|prepared| batch_write.command(prepared)).collect::<Result<Vec<_>>>()?;
+        let mut outcomes = Vec::with_capacity(batch_write.moved.capacity());
+        for (append, contents) in batch.iter().flat_map(Prepared::commands) {
+            outcomes.push(batch_write.command(append, contents)?);
+        }
         let BatchWrite { wrote, tail, moved, written: events, .. } = batch_write;
         if wrote {
             clock.keep_roughly(connection, now)?;
@@ -344,13 +350,12 @@ struct BatchWrite<'a> {
     tail: Tail,
     elapsed: i64,
     wrote: bool,
-    written: Vec<StoredEvent>,
+    written: Vec<Arc<StoredEvent>>,
 }
 
 impl BatchWrite<'_> {
     /// Losers leave before anything of theirs is written.
-    fn command(&mut self, prepared: &Prepared) -> Result<Outcome> {
-        let append = &prepared.append;
+    fn command(&mut self, append: &Append, contents: &[Digested]) -> Result<Outcome> {
         if let Some(idempotency) = &append.idempotency
             && let Some(record) = idempotency::find(self.connection, &idempotency.key)?
         {
@@ -362,8 +367,8 @@ impl BatchWrite<'_> {
         if !append.expected.accepts(current) {
             return Ok(Outcome::VersionConflict { current });
         }
-        let first = (!prepared.contents.is_empty()).then(|| Position::after(self.tail.head));
-        let version = if first.is_some() { Some(self.events(prepared, stream)?) } else { current };
+        let first = (!contents.is_empty()).then(|| Position::after(self.tail.head));
+        let version = if first.is_some() { Some(self.events(append, contents, stream)?) } else { current };
         let head = self.tail.head;
         if let Some(idempotency) = append.idempotency {
             let decision = match &append.decision {
@@ -381,8 +386,7 @@ impl BatchWrite<'_> {
     }
 
     /// Writes a command's events and moves its stream. Returns the stream's version after them.
-    fn events(&mut self, prepared: &Prepared, before: Option<Stream>) -> Result<StreamVersion> {
-        let append = &prepared.append;
+    fn events(&mut self, append: &Append, contents: &[Digested], before: Option<Stream>) -> Result<StreamVersion> {
         let principal = self.names.principal(self.connection, &append.metadata.principal)?;
         let stream = before.map_or(self.tail.streams + 1, |stream| stream.number);
         let mut version = before.map(|stream| stream.version);
@@ -401,14 +405,14 @@ impl BatchWrite<'_> {
                 place.position,
                 place.version,
                 place.recorded_at,
-                &prepared.contents[index].digest,
+                &contents[index].digest,
             );
             let numbers = Numbers { began: self.tail.began, stream, event_type, principal };
-            row::insert(&mut self.event, prepared, index, &place, numbers, &hash)?;
+            row::insert(&mut self.event, (append, contents), index, &place, numbers, &hash)?;
             if place.version.get().is_multiple_of(MARK_EVERY) {
                 self.mark(stream, &place)?;
             }
-            self.written.push(stored(prepared, index, &place, self.tail.epoch, hash)?);
+            self.written.push(Arc::new(stored(append, index, &place, self.tail.epoch, hash)?));
             (self.tail.head, self.tail.hash) = (Some(place.position), hash);
             (version, previous) = (Some(place.version), Some(place.position));
         }
@@ -444,8 +448,7 @@ impl BatchWrite<'_> {
 }
 
 /// The event as a read returns it: times to the microsecond.
-fn stored(prepared: &Prepared, index: usize, place: &Place, epoch: EpochId, hash: Hash) -> Result<StoredEvent> {
-    let append = &prepared.append;
+fn stored(append: &Append, index: usize, place: &Place, epoch: EpochId, hash: Hash) -> Result<StoredEvent> {
     let event = &append.events()[index];
     let out_of_range = |_| Failure::corrupt(place.position.get(), "a time is out of range");
     let time = |microseconds| Timestamp::from_microsecond(microseconds).map_err(out_of_range);
@@ -457,7 +460,7 @@ fn stored(prepared: &Prepared, index: usize, place: &Place, epoch: EpochId, hash
         version: place.version,
         event_type: event.event_type.clone(),
         command_id: append.command_id,
-        command_events: prepared.contents.len() as u32,
+        command_events: append.events().len() as u32,
         payload: event.payload.clone(),
         metadata: Metadata { time: time(append.metadata.time.as_microsecond())?, ..append.metadata.clone() },
         recorded_at: time(place.recorded_at)?,

@@ -1,5 +1,7 @@
 //! A log that begins another life.
 
+use std::sync::Arc;
+
 use command_database::{EventStore, Outcome, ReadLimit, SqliteEventStore, verify_link};
 use model::{Epoch, Hash, Lineage, Position, StoredEvent};
 use runtime::Runtime;
@@ -10,7 +12,7 @@ async fn append(given: &Given, store: &SqliteEventStore, stream: &str) -> Outcom
     store.append(vec![given.append(stream, "1")]).await.expect("an append").remove(0)
 }
 
-async fn events(store: &SqliteEventStore) -> Vec<StoredEvent> {
+async fn events(store: &SqliteEventStore) -> Vec<Arc<StoredEvent>> {
     store.read(None, ReadLimit::default()).await.expect("a read")
 }
 

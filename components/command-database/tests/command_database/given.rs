@@ -14,7 +14,7 @@ use futures_util::future::{BoxFuture, ready};
 use jiff::Timestamp;
 use model::{Hash, StreamId, Tenant};
 use parking_lot::Mutex;
-use runtime::{Engine, Job, Runtime, WorkerQueue};
+use runtime::{Engine, Job, Leave, Runtime, WorkerQueue};
 use tempfile::TempDir;
 use testkit::conformance::event_store::{Place, Request};
 
@@ -141,8 +141,8 @@ impl Engine for ByHand {
         }
     }
 
-    fn stand_in(&self) -> bool {
-        false
+    fn leave_to_block(&self) -> Option<Leave> {
+        None
     }
 
     fn yield_thread(&self) {}

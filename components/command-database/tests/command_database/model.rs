@@ -1,5 +1,7 @@
 //! Random batches, on the embedded log and on the log in memory.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use command_database::{Append, Decision, EventStore, ExpectedVersion, Load, Outcome, ReadLimit, SqliteEventStore};
 use futures_util::{FutureExt, future::BoxFuture};
@@ -85,7 +87,7 @@ fn same_reads(log: &dyn EventStore, model: &dyn EventStore) -> Result<(), TestCa
                 if read.is_empty() {
                     return all.into_iter().map(comparable).collect();
                 }
-                all.extend(read);
+                all.extend(read.into_iter().map(Arc::unwrap_or_clone));
             }
         };
         prop_assert_eq!(events(log), events(model));

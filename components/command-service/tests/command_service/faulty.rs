@@ -148,7 +148,7 @@ impl EventStore for Faulty {
         })
     }
 
-    fn read(&self, after: Option<Position>, limit: ReadLimit) -> BoxFuture<'_, Result<Vec<StoredEvent>, Error>> {
+    fn read(&self, after: Option<Position>, limit: ReadLimit) -> BoxFuture<'_, Result<Vec<Arc<StoredEvent>>, Error>> {
         self.log.read(after, limit)
     }
 

@@ -162,7 +162,6 @@ async fn until_begun(handler: &Handle) {
 impl World {
     async fn store_events(&self) -> Vec<Arc<model::StoredEvent>> {
         use command_database::EventStore;
-        let events = self.store.read(None, Default::default()).await.expect("the log can be read");
-        events.into_iter().map(Arc::new).collect()
+        self.store.read(None, Default::default()).await.expect("the log can be read")
     }
 }

@@ -93,7 +93,7 @@ impl World {
                     }
                     continue;
                 };
-                match queue.publish(events.into_iter().map(Arc::new).collect()).await {
+                match queue.publish(events).await {
                     Ok(_) => cursor = Some(last),
                     Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
                 }

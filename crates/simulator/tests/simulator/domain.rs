@@ -1,6 +1,6 @@
 //! The read models of a run, and what they come to by hand.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use model::{Change, FoldError, Hash, Keys, Projection, Recorded, Registry, StoredEvent};
 use schemars::JsonSchema;
@@ -72,7 +72,7 @@ impl Fold {
     }
 
     /// The rows after the first `count` events, as they are stored. Each call goes on where the one before ended.
-    pub(super) fn after(&mut self, events: &[StoredEvent], count: usize) -> BTreeMap<String, String> {
+    pub(super) fn after(&mut self, events: &[Arc<StoredEvent>], count: usize) -> BTreeMap<String, String> {
         for event in &events[self.folded..count] {
             if self.read_model == LEDGER {
                 self.ledger(event);

@@ -126,6 +126,7 @@ impl Subject {
     /// The whole log.
     async fn events(&self) -> Result<Vec<model::StoredEvent>, String> {
         let limit = command_database::ReadLimit { events_max: 10_000, bytes_max: usize::MAX };
-        self.log.read(None, limit).await.map_err(|error| error.to_string())
+        let events = self.log.read(None, limit).await.map_err(|error| error.to_string())?;
+        Ok(events.into_iter().map(Arc::unwrap_or_clone).collect())
     }
 }

@@ -132,7 +132,8 @@ impl Store {
     }
 
     async fn log(&self) -> Result<Vec<StoredEvent>, String> {
-        self.store.read(None, ReadLimit::default()).await.map_err(|error| error.to_string())
+        let events = self.store.read(None, ReadLimit::default()).await.map_err(|error| error.to_string())?;
+        Ok(events.into_iter().map(Arc::unwrap_or_clone).collect())
     }
 
     async fn payloads(&self) -> Result<Vec<String>, String> {

@@ -1,5 +1,7 @@
 //! All that the log ever was.
 
+use std::sync::Arc;
+
 use std::{collections::BTreeMap, path::Path};
 
 use model::{ConsistencyToken, Lineage, Position, StoredEvent, Verdict};
@@ -9,7 +11,7 @@ use crate::domain::Fold;
 
 /// One life: a log from its first event to its last, and its lineage.
 pub(super) struct Life {
-    pub(super) events: Vec<StoredEvent>,
+    pub(super) events: Vec<Arc<StoredEvent>>,
     pub(super) lineage: Lineage,
 }
 

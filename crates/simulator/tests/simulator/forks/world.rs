@@ -252,7 +252,7 @@ async fn relay(runtime: Runtime, log: Arc<ReplaceableStore>, queue: InProcessQue
             continue;
         };
         let last = last.position;
-        match queue.publish(events.into_iter().map(Arc::new).collect()).await {
+        match queue.publish(events).await {
             Ok(_) => cursor = Some(last),
             Err(_) => runtime.sleep(Duration::from_millis(5)).await,
         }

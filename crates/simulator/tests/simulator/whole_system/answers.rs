@@ -61,7 +61,7 @@ async fn answer(life: u32, database: &SqliteQueryDatabase, read_model: &'static 
 
 /// Each answer is one generation's fold of a prefix of the log by its own code, and no later one goes back; not in one life
 /// of the process: a power cut may take rows with it. Returns how often another generation was seen to answer from then on.
-pub(super) fn expect_folds(answers: &[Answer], events: &[StoredEvent]) -> u32 {
+pub(super) fn expect_folds(answers: &[Answer], events: &[Arc<StoredEvent>]) -> u32 {
     let mut switches = 0;
     for (index, answer) in answers.iter().enumerate() {
         let is_before = |other: &&Answer| (other.life, other.read_model) == (answer.life, answer.read_model);

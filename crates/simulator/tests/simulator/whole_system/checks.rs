@@ -1,6 +1,6 @@
 //! What must be true of the log, the answers and the rows.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use command_database::{EventStore, ReadLimit, verify_link};
 use command_service::CommandOutcome;
@@ -13,12 +13,12 @@ use crate::domain::Fold;
 
 const ALL: ReadLimit = ReadLimit { events_max: usize::MAX, bytes_max: usize::MAX };
 
-async fn events_of(world: &World) -> Vec<StoredEvent> {
+async fn events_of(world: &World) -> Vec<Arc<StoredEvent>> {
     world.log().read(None, ALL).await.expect("the log can be read")
 }
 
 /// Positions and versions are dense, and each event follows on the one before by its hash.
-fn expect_sound(events: &[StoredEvent]) {
+fn expect_sound(events: &[Arc<StoredEvent>]) {
     let (mut last, mut hash) = (None, Hash::default());
     let mut versions = BTreeMap::<&StreamId, u64>::new();
     for event in events {
@@ -33,7 +33,7 @@ fn expect_sound(events: &[StoredEvent]) {
 
 /// What was accepted is in the log once, where the client was told; what was refused is not; of what nobody answered there
 /// is all or nothing; and there is nothing else.
-pub(super) fn expect_as_told(sent: &[Sent], events: &[StoredEvent]) {
+pub(super) fn expect_as_told(sent: &[Sent], events: &[Arc<StoredEvent>]) {
     let mut found = BTreeMap::<Uuid, Vec<&StoredEvent>>::new();
     for event in events {
         found.entry(event.metadata.correlation).or_default().push(event);
@@ -62,7 +62,7 @@ pub(super) fn expect_as_told(sent: &[Sent], events: &[StoredEvent]) {
 
 /// The log is sound, and the rows of every generation are its fold up to their checkpoint, whatever that is: each event once
 /// and in order. Returns the log.
-pub(super) async fn expect_sound_and_exact(world: &World) -> Vec<StoredEvent> {
+pub(super) async fn expect_sound_and_exact(world: &World) -> Vec<Arc<StoredEvent>> {
     // First the rows: a process that runs meanwhile may add to the log.
     let generations = generations_of(world);
     let events = events_of(world).await;
@@ -95,7 +95,7 @@ fn generations_of(world: &World) -> Vec<Stored> {
     scan.generations().expect("the generations can be read").into_iter().map(stored).collect()
 }
 
-fn expect_exact(stored: &Stored, events: &[StoredEvent]) {
+fn expect_exact(stored: &Stored, events: &[Arc<StoredEvent>]) {
     let Stored { of, folded, rows } = stored;
     let which = format!("{} version {}, at checkpoint {folded} of {}", of.name, of.version, events.len());
     assert!(*folded <= events.len(), "past the end of the log: {which}");

@@ -184,7 +184,7 @@ impl EventStore for MemoryEventStore {
         answer(self.append_now(&batch))
     }
 
-    fn read(&self, after: Option<Position>, mut limit: ReadLimit) -> Answer<'_, Vec<StoredEvent>> {
+    fn read(&self, after: Option<Position>, mut limit: ReadLimit) -> Answer<'_, Vec<Arc<StoredEvent>>> {
         let log = self.log();
         if self.has(Flaw::ReadsWithoutLimitOfBytes) {
             limit.bytes_max = usize::MAX;
@@ -199,7 +199,7 @@ impl EventStore for MemoryEventStore {
         {
             events.pop();
         }
-        answer(events)
+        answer(events.into_iter().map(Arc::new).collect())
     }
 
     fn load(&self, streams: Vec<Load>, limit: ReadLimit) -> Answer<'_, Vec<Loaded>> {

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use command_database::ReadLimit;
 use model::{Hash, StreamVersion};
 
@@ -32,7 +34,7 @@ async fn reading_on_misses_and_repeats_nothing(subject: &Subject<'_>) -> Checked
             break;
         }
         after = events.last().map(|event| event.position);
-        read.extend(events);
+        read.extend(events.into_iter().map(Arc::unwrap_or_clone));
         ensure!(read.len() <= whole.len(), "events come twice");
     }
     ensure!(read == whole, "{} of {} events, or others", read.len(), whole.len());
