@@ -26,6 +26,20 @@ struct Placed {
     lines: Vec<Line>,
 }
 
+#[derive(Deserialize)]
+#[allow(dead_code, reason = "parsed as the domain parses it")]
+struct Paid {
+    amount: String,
+    note: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[allow(dead_code, reason = "parsed as the domain parses it")]
+struct Shipped {
+    carrier: String,
+    note: Option<String>,
+}
+
 struct Row {
     _customer: Option<String>,
     _country: String,
@@ -75,8 +89,13 @@ fn fold(rows: &mut HashMap<i64, Row>, stream: i64, name: &str, payload: &[u8]) {
         };
         rows.insert(stream, row);
     } else if let Some(row) = rows.get_mut(&stream) {
-        let _: serde_json::Value = serde_json::from_slice(payload).expect("parsed");
-        row.status = if name == "order.paid" { "paid" } else { "shipped" };
+        if name == "order.paid" {
+            let _: Paid = serde_json::from_slice(payload).expect("parsed");
+            row.status = "paid";
+        } else {
+            let _: Shipped = serde_json::from_slice(payload).expect("parsed");
+            row.status = "shipped";
+        }
     }
 }
 

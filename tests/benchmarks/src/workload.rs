@@ -1,5 +1,5 @@
 //! The workload of every figure about commands: orders that are placed with one to three lines, paid and shipped, about
-//! 250 bytes of JSON for the first of them, each order a stream of its own.
+//! 250 bytes of JSON an event, each order a stream of its own.
 
 use std::fmt::Write as _;
 
@@ -14,6 +14,12 @@ pub struct Journey {
     pub keyed: bool,
 }
 
+/// What payers and carriers are told: ordinary text, so that their events are as long as that of an order of two lines.
+const PAYER_NOTE: &str = "Paid by transfer as agreed on the telephone this morning; please send the receipt to the accounts \
+                          department and not to the shop, and mind the new address, which holds from the first of next month";
+const CARRIER_NOTE: &str = "Two boxes, one of them marked fragile; the yard is open from seven to four, ring at the side door, \
+                            and leave nothing with the neighbours: they have been told, and will not sign for it any more";
+
 const STEPS: [&str; 3] = ["place", "pay", "ship"];
 
 impl Journey {
@@ -25,8 +31,8 @@ impl Journey {
         let lines = 1 + order % 3;
         let body = match step {
             0 => placed(connection + order, lines),
-            1 => format!(r#"{{"amount":"{}.000"}}"#, 10 * lines),
-            _ => r#"{"carrier":"post"}"#.to_owned(),
+            1 => format!(r#"{{"amount":"{}.000","note":"{PAYER_NOTE}"}}"#, 10 * lines),
+            _ => format!(r#"{{"carrier":"post","note":"{CARRIER_NOTE}"}}"#),
         };
         (path, body)
     }
@@ -40,7 +46,7 @@ fn placed(seed: usize, lines: usize) -> String {
         // Writing to a String does not fail.
         let _ = write!(
             body,
-            r#"{comma}{{"line":{line},"stock_code":"{stock}","quantity":4,"price":"2.500","time":"2009-12-01T07:45:00"}}"#
+            r#"{comma}{{"line":{line},"stock_code":"{stock}","description":"WHITE HANGING HEART","quantity":4,"price":"2.500","time":"2009-12-01T07:45:00"}}"#
         );
     }
     body.push_str("]}");

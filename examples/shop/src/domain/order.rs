@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::{Draft, Flaw};
 use crate::invoice::Invoice;
 
+/// Longest note, in bytes.
+const NOTE_BYTES_MAX: usize = 1_000;
+
 /// What an order's decisions need to know.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Order {
@@ -46,11 +49,17 @@ pub enum Command {
     Pay {
         /// More than nothing, and at most what is due.
         amount: Money<3>,
+        /// What the payer wrote with it.
+        #[serde(default)]
+        note: Option<String>,
     },
     /// Hand it to a carrier.
     Ship {
         /// Who brings it.
         carrier: Carrier,
+        /// What the carrier has to know.
+        #[serde(default)]
+        note: Option<String>,
     },
     /// Note that it has arrived.
     Deliver,
@@ -79,11 +88,17 @@ pub enum Event {
     Paid {
         /// How much.
         amount: Money<3>,
+        /// What the payer wrote with it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
     },
     /// It is on its way.
     Shipped {
         /// Who brings it.
         carrier: Carrier,
+        /// What the carrier has to know.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
     },
     /// It has arrived.
     Delivered,
@@ -199,11 +214,14 @@ impl Aggregate for Order {
     fn events() -> EventTypes {
         EventTypes::new([
             ("Placed", "order.placed", 1),
-            ("Paid", "order.paid", 1),
-            ("Shipped", "order.shipped", 1),
+            ("Paid", "order.paid", 2),
+            ("Shipped", "order.shipped", 2),
             ("Delivered", "order.delivered", 1),
             ("Cancelled", "order.cancelled", 1),
         ])
+        // There were no notes at first; an event without one reads the same.
+        .upcast("order.paid", 1, |event| event)
+        .upcast("order.shipped", 1, |event| event)
     }
 
     fn decide(&self, command: Command, _: &Context) -> Result<Vec<Event>, Refusal> {
@@ -218,14 +236,16 @@ impl Aggregate for Order {
             }
             (None, _) => return Err(Refusal::NotPlaced),
             (Some(Status::Cancelled), _) => return Err(Refusal::Cancelled),
-            (Some(_), Command::Pay { amount }) => Event::Paid { amount: self.payable(amount)? },
+            (Some(_), Command::Pay { amount, note }) => {
+                Event::Paid { amount: self.payable(amount)?, note: noted(note)? }
+            }
             (Some(Status::Shipped | Status::Delivered), Command::Ship { .. } | Command::Cancel) => {
                 return Err(Refusal::AlreadyShipped);
             }
             (Some(_), Command::Ship { .. }) if self.due() > Money::ZERO => {
                 return Err(Refusal::NotPaid { due: self.due() });
             }
-            (Some(_), Command::Ship { carrier }) => Event::Shipped { carrier },
+            (Some(_), Command::Ship { carrier, note }) => Event::Shipped { carrier, note: noted(note)? },
             (Some(_), Command::Cancel) => Event::Cancelled,
             (Some(Status::Shipped), Command::Deliver) => Event::Delivered,
             (Some(Status::Delivered), Command::Deliver) => return Err(Refusal::AlreadyDelivered),
@@ -239,7 +259,7 @@ impl Aggregate for Order {
             Event::Placed(invoice) => {
                 (self.status, self.total, self.invoice) = (Some(Status::Placed), invoice.total(), invoice.digest());
             }
-            Event::Paid { amount } => {
+            Event::Paid { amount, .. } => {
                 self.paid += *amount;
                 if self.paid >= self.total {
                     self.status = Some(Status::Paid);
@@ -268,6 +288,17 @@ impl Order {
         } else {
             Ok(amount)
         }
+    }
+}
+
+/// A note that says something, and not too much.
+fn noted(note: Option<String>) -> Result<Option<String>, Refusal> {
+    let note = note.filter(|note| !note.trim().is_empty());
+    match note.as_ref().map_or(0, String::len) {
+        bytes if bytes > NOTE_BYTES_MAX => {
+            Err(Refusal::Flawed(Flaw::TextTooLong { field: "note", bytes, limit: NOTE_BYTES_MAX }))
+        }
+        _ => Ok(note),
     }
 }
 

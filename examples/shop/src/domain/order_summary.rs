@@ -47,7 +47,7 @@ impl Projection for OrderSummary {
             row.ok_or_else(|| FoldError::new("the order has no row, expected order.placed as its first event"))?;
         Ok(match event {
             Event::Placed(_) => Change::Keep,
-            Event::Paid { amount } => Change::Put(row.after_payment(*amount)),
+            Event::Paid { amount, .. } => Change::Put(row.after_payment(*amount)),
             Event::Shipped { .. } => Change::Put(Self { status: Status::Shipped, ..row }),
             Event::Delivered => Change::Put(Self { status: Status::Delivered, ..row }),
             Event::Cancelled => Change::Put(Self { status: Status::Cancelled, ..row }),

@@ -26,6 +26,7 @@ struct Fields {
     lines: Option<Vec<Line>>,
     amount: Option<String>,
     carrier: Option<String>,
+    note: Option<String>,
 }
 
 #[derive(Serialize)]

@@ -41,8 +41,8 @@ fn an_order_is_placed_paid_shipped_and_delivered() {
     let mut log = Log::default();
     for (verb, event, status) in [
         ("place", "order.placed.v1", "placed"),
-        ("pay", "order.paid.v1", "paid"),
-        ("ship", "order.shipped.v1", "shipped"),
+        ("pay", "order.paid.v2", "paid"),
+        ("ship", "order.shipped.v2", "shipped"),
         ("deliver", "order.delivered.v1", "delivered"),
     ] {
         assert_eq!(log.execute(path(verb), &fields(verb)), Ok(vec![event.to_owned()]));
@@ -87,6 +87,16 @@ fn an_order_can_be_paid_in_parts_but_not_beyond_what_is_due() {
     assert_eq!(log.refusal("order/o-1/pay", &json!({"amount": "5.001"})), "overpaid");
     log.execute("order/o-1/pay", &json!({"amount": "5"})).expect("the rest is accepted");
     assert_eq!(log.row("order_summary", "o-1")["status"], "paid");
+}
+
+#[test]
+fn a_payment_and_a_shipment_may_carry_a_note_of_some_length() {
+    let mut log = order_after(&[]);
+    let long = "x".repeat(1_001);
+    assert_eq!(log.refusal("order/o-1/pay", &json!({"amount": "9", "note": long})), "text-too-long");
+    log.execute("order/o-1/pay", &json!({"amount": "9", "note": "by transfer"})).expect("a note of some words");
+    log.execute("order/o-1/ship", &json!({"carrier": "post", "note": " "})).expect("a blank note is none");
+    assert_eq!(log.row("order_summary", "o-1")["status"], "shipped");
 }
 
 #[test]
