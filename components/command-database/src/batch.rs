@@ -153,13 +153,7 @@ impl GroupCommit {
             Outcome::Committed { first: Some(_), head, .. } => *head,
             _ => None,
         };
-        if let Some(head) = outcomes.iter().rev().find_map(written) {
-            self.announce_head(head);
-        }
-    }
-
-    /// As [`GroupCommit::announce`], of a head that is known.
-    pub fn announce_head(&self, head: Position) {
+        let Some(head) = outcomes.iter().rev().find_map(written) else { return };
         // Those who share a commit hear of it in any order.
         self.shared.groups.waiting.head.send_if_modified(|known| {
             let is_news = *known < Some(head);

@@ -29,6 +29,8 @@ impl Shard {
     pub(crate) fn appended(&mut self, Appended { pending, result }: Appended) {
         match result {
             Ok(outcomes) => {
+                // Before the answers: whoever is woken last runs first, and the relay is for another thread.
+                self.core.group.announce(&outcomes);
                 for (pending, outcome) in pending.into_iter().zip(outcomes) {
                     self.decided(pending, outcome);
                 }
@@ -49,9 +51,6 @@ impl Shard {
                     job.learn(true);
                 }
                 self.enter(epoch);
-                if first.is_some() {
-                    self.head = self.head.max(head);
-                }
                 if let Some(snapshot) = snapshot {
                     self.save(snapshot);
                 }

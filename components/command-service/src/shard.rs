@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use command_database::{Answer, Append, EventStore, GroupCommit, Load, Snapshot};
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use model::{EpochId, EventType, Position, StreamVersion};
-use runtime::give_way;
+use model::{EpochId, EventType, StreamVersion};
 
 use crate::{
     CommandOutcome, Config, Metrics, UnavailableReason,
@@ -67,8 +66,6 @@ pub(crate) struct Shard {
     pub(crate) waits: FuturesUnordered<BoxFuture<'static, Done>>,
     pub(crate) epoch: Option<EpochId>,
     pub(crate) snapshot_under_way: bool,
-    /// The end of the log after what was appended last, of which those who follow the log have not been told.
-    pub(crate) head: Option<Position>,
     /// Submissions of which nothing was heard yet.
     submissions: usize,
     returns: ReturnAddress,
@@ -89,7 +86,6 @@ impl Shard {
             waits: FuturesUnordered::new(),
             epoch: None,
             snapshot_under_way: false,
-            head: None,
             submissions: 0,
             returns,
             arrivals: 0,
@@ -115,18 +111,9 @@ impl Shard {
                         shard.arrive(job);
                     }
                 }
-                // Those who were answered go first: they wait for nothing but the processor.
-                () = give_way(), if shard.head.is_some() => shard.announce(),
             }
             shard.flush();
             shard.streams.shrink();
-        }
-        shard.announce();
-    }
-
-    fn announce(&mut self) {
-        if let Some(head) = self.head.take() {
-            self.core.group.announce_head(head);
         }
     }
 

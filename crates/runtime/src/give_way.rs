@@ -1,5 +1,14 @@
-/// Lets whatever else is ready go first, once. Outside of tokio, as in a simulation, it wakes its task again and no more.
+use std::{future::poll_fn, task::Poll};
+
+/// Lets whatever else is ready go first, once.
 pub async fn give_way() {
-    // Not a wake-up of its own task: tokio takes that for work that another thread should come for.
-    tokio::task::yield_now().await;
+    let mut gave = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut gave, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
