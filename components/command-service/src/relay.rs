@@ -215,7 +215,7 @@ impl Work {
                 if self.stop.is_requested() {
                     return Ended::Drained;
                 }
-                self.idle().await;
+                self.idle(tenure.cursor).await;
                 let now = self.runtime.now();
                 if now.saturating_sub(life_seen) >= self.config.life_poll {
                     life_seen = now;
@@ -232,7 +232,7 @@ impl Work {
             let head = *self.head.borrow();
             if head.is_some() && head <= tenure.cursor {
                 // Most likely that was all, and what else there is is found at the next look.
-                self.idle().await;
+                self.idle(tenure.cursor).await;
             }
         }
     }
@@ -324,16 +324,24 @@ impl Work {
         }
     }
 
-    /// Waits until the log may have more.
-    async fn idle(&mut self) {
+    /// Waits until the log may have more than what comes up to `cursor`.
+    async fn idle(&mut self, cursor: Option<Position>) {
         let Self { runtime, config, head, stop, poll, .. } = self;
-        let due = poll.get_or_insert_with(|| runtime.sleep(config.idle_poll));
-        tokio::select! {
-            biased;
-            // Nobody left to wake the relay: then it polls. Those who wait for an answer go before it.
-            Ok(()) = head.changed() => give_way().await,
-            () = stop.requested() => {}
-            () = due => *poll = None,
+        loop {
+            let due = poll.get_or_insert_with(|| runtime.sleep(config.idle_poll));
+            tokio::select! {
+                biased;
+                // Nobody left to wake the relay: then it polls. Those who wait for an answer go before it.
+                Ok(()) = head.changed() => {
+                    give_way().await;
+                    // What is told late may have been read with what came after it.
+                    if *head.borrow() > cursor {
+                        return;
+                    }
+                }
+                () = stop.requested() => return,
+                () = due => return *poll = None,
+            }
         }
     }
 
