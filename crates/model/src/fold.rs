@@ -197,7 +197,9 @@ impl<P> RowCache<P> {
         self.young_bytes += cached.bytes + ROW_OVERHEAD_BYTES;
         self.young.insert(key, cached);
         if self.young_bytes > self.bytes_max / 2 {
-            self.old = std::mem::take(&mut self.young);
+            std::mem::swap(&mut self.old, &mut self.young);
+            // It keeps its room: a map that grows anew is copied several times, into memory that was never touched.
+            self.young.clear();
             self.young_bytes = 0;
         }
     }
