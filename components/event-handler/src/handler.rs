@@ -16,7 +16,7 @@ use crate::{
     apply::ApplyLoop,
     backoff::Backoff,
     config::Config,
-    direct::LogReader,
+    direct::{Filling, LogReader},
     entry::chain_of,
     feed::Feed,
     head,
@@ -102,12 +102,16 @@ fn process(parts: Parts) -> Process {
         applied_from_queue: 0,
         applied_from_log: 0,
     });
-    let log = LogReader::new(runtime.clone(), store.clone(), config.direct_reads_per_second_max, metrics.clone());
+    let projections: Vec<_> = projections.collect();
+    let level = Arc::<AtomicUsize>::default();
+    let filling = Filling { projections: projections.len(), level: level.clone() };
+    let reads_max = config.direct_reads_per_second_max;
+    let log = LogReader::new(runtime.clone(), store.clone(), reads_max, filling, metrics.clone());
     Process {
         inbox: Inbox::new(config.inbox_events_max, config.inbox_bytes_max),
-        board: Board::new(projections.collect(), now),
+        board: Board::new(projections, now),
         log,
-        level: AtomicUsize::new(0),
+        level,
         head_moved: Notify::new(),
         log_changed: Notify::new(),
         shutdown: shutdown.child(),

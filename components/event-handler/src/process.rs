@@ -30,7 +30,7 @@ pub(crate) struct Process {
     pub(crate) log: LogReader,
     pub(crate) board: Board,
     /// How many projections keep up with the log; the others are filled from it.
-    pub(crate) level: AtomicUsize,
+    pub(crate) level: Arc<AtomicUsize>,
     /// The log has more than was received.
     pub(crate) head_moved: Notify,
     /// The log may be another one than before.

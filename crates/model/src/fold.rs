@@ -197,7 +197,9 @@ impl<P> RowCache<P> {
         self.young_bytes += cached.bytes + ROW_OVERHEAD_BYTES;
         self.young.insert(key, cached);
         if self.young_bytes > self.bytes_max / 2 {
-            self.old = std::mem::take(&mut self.young);
+            std::mem::swap(&mut self.old, &mut self.young);
+            // It keeps its room: a map that grows anew is copied several times, into memory that was never touched.
+            self.young.clear();
             self.young_bytes = 0;
         }
     }
@@ -215,7 +217,10 @@ impl<P: Projection> TypedFolder<P> {
         let keys = guarded(|| P::keys(recorded)).map_err(failure)?.map_err(|error| failure(error.to_string()))?;
         for key in keys {
             let encoded = key.encoded().map_err(|error| failure(error.to_string()))?;
-            let row_key = RowKey { tenant: recorded.tenant().clone(), key: encoded.into() };
+            // A row is often called as the aggregate is: then the name that is there serves for it.
+            let id = &recorded.stream.id;
+            let key_text = if **id == *encoded { id.clone() } else { encoded.into() };
+            let row_key = RowKey { tenant: recorded.tenant().clone(), key: key_text };
             let row_key = HashedKey { hash: self.hashing.hash_one(&row_key), key: row_key };
             let next = self.slots.len();
             let slot = *planned.entry(row_key.clone()).or_insert(next);

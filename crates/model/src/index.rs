@@ -1,8 +1,10 @@
 use std::fmt;
 
-use jiff::{Timestamp, civil, tz::TimeZone};
+use jiff::{Timestamp, civil, tz::Offset};
 use rust_decimal::{Decimal, prelude::ToPrimitive};
 use serde::{Deserialize, Serialize};
+
+use crate::money;
 
 /// How an indexed field is stored beside its row, so that the engine's order is the domain's order. NULLs sort last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +63,9 @@ impl IndexKind {
 }
 
 fn scaled(text: &str, scale: u32) -> Option<i64> {
+    if let Some(units) = money::units(text, scale) {
+        return Some(units);
+    }
     let amount = Decimal::from_str_exact(text).ok()?.normalize();
     if amount.scale() > scale {
         return None;
@@ -69,6 +74,9 @@ fn scaled(text: &str, scale: u32) -> Option<i64> {
 }
 
 fn microseconds(text: &str) -> Option<i64> {
+    if let Some(civil) = whole_seconds(text.as_bytes()) {
+        return Offset::UTC.to_timestamp(civil).ok().map(Timestamp::as_microsecond);
+    }
     if let Ok(instant) = text.parse::<Timestamp>() {
         return Some(instant.as_microsecond());
     }
@@ -76,7 +84,22 @@ fn microseconds(text: &str) -> Option<i64> {
         Ok(civil) => civil,
         Err(_) => text.parse::<civil::Date>().ok()?.to_datetime(civil::Time::midnight()),
     };
-    civil.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp().as_microsecond())
+    Offset::UTC.to_timestamp(civil).ok().map(Timestamp::as_microsecond)
+}
+
+/// A civil time as it is nearly always spelt, such as `2009-12-01T07:45:00`; of what else there is the parser knows more.
+fn whole_seconds(text: &[u8]) -> Option<civil::DateTime> {
+    let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, b'T', h1, h2, b':', n1, n2, b':', s1, s2] = *text else {
+        return None;
+    };
+    let number = |digits: &[u8]| {
+        let append = |number: i16, digit: &u8| digit.is_ascii_digit().then(|| 10 * number + i16::from(digit - b'0'));
+        digits.iter().try_fold(0, append)
+    };
+    let pair = |one, two| number(&[one, two]).and_then(|number| i8::try_from(number).ok());
+    let (month, day) = (pair(m1, m2)?, pair(d1, d2)?);
+    let (hour, minute, second) = (pair(h1, h2)?, pair(n1, n2)?, pair(s1, s2)?);
+    civil::DateTime::new(number(&[y1, y2, y3, y4])?, month, day, hour, minute, second, 0).ok()
 }
 
 /// A field by which lists can be filtered and sorted.
@@ -132,5 +155,25 @@ impl Indexes {
     fn with(mut self, field: &str, kind: IndexKind) -> Self {
         self.0.push(Index { field: field.to_owned(), kind });
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::{civil, tz::TimeZone};
+
+    use super::{IndexKind, IndexValue};
+
+    #[test]
+    fn a_civil_time_is_the_same_index_value_whichever_way_it_is_read() {
+        for text in ["2009-12-01T07:45:00", "0001-01-01T00:00:00", "2024-02-29T23:59:59", "2009-12-01T07:45:00.5"] {
+            let civil: civil::DateTime = text.parse().expect("a civil time");
+            let zoned = civil.to_zoned(TimeZone::UTC).expect("within range");
+            let expected = IndexValue::Integer(zoned.timestamp().as_microsecond());
+            assert_eq!(IndexKind::Time.parse(text), Some(expected), "{text}");
+        }
+        for text in ["2023-02-29T00:00:00", "2009-13-01T00:00:00", "2009-12-01T24:00:00", "2009-12-01Txx:00:00"] {
+            assert_eq!(IndexKind::Time.parse(text), None, "{text}");
+        }
     }
 }

@@ -26,17 +26,7 @@ pub trait Key: Clone + Ord + Send + 'static {
     /// # Errors
     /// [`KeyError`] when it has no parts, an empty part, or more than 256 bytes.
     fn encoded(&self) -> Result<String, KeyError> {
-        let parts = self.parts();
-        if parts.is_empty() || parts.iter().any(String::is_empty) {
-            return Err(KeyError::Empty);
-        }
-        // A fold asks for every event, and nearly every part is spelled as it is.
-        let mut encoded = String::with_capacity(parts.iter().map(|part| part.len() + 1).sum());
-        for (place, part) in parts.iter().enumerate() {
-            encoded.extend((place > 0).then_some("/"));
-            encoded.extend(utf8_percent_encode(part, ENCODED));
-        }
-        within_limit(encoded)
+        encode(&self.parts())
     }
 }
 
@@ -91,6 +81,19 @@ pub fn canonical(path: &str) -> Result<Cow<'_, str>, KeyError> {
     within_limit(parts.collect::<Result<Vec<_>, _>>()?.join("/")).map(Cow::Owned)
 }
 
+fn encode(parts: &[String]) -> Result<String, KeyError> {
+    if parts.is_empty() || parts.iter().any(String::is_empty) {
+        return Err(KeyError::Empty);
+    }
+    // A fold asks for every event, and nearly every part is spelled as it is.
+    let mut encoded = String::with_capacity(parts.iter().map(|part| part.len() + 1).sum());
+    for (place, part) in parts.iter().enumerate() {
+        encoded.extend((place > 0).then_some("/"));
+        encoded.extend(utf8_percent_encode(part, ENCODED));
+    }
+    within_limit(encoded)
+}
+
 /// Whether `path` is a key without anything to encode in it.
 fn is_plain(path: &str) -> bool {
     let unreserved = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
@@ -101,6 +104,14 @@ fn is_plain(path: &str) -> bool {
 impl Key for String {
     fn parts(&self) -> Vec<String> {
         vec![self.clone()]
+    }
+
+    fn encoded(&self) -> Result<String, KeyError> {
+        // Most keys are texts, and most of those are spelt as they are.
+        if is_plain(self) && !self.contains('/') {
+            return Ok(self.clone());
+        }
+        encode(&self.parts())
     }
 }
 

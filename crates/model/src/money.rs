@@ -93,9 +93,67 @@ impl<const SCALE: u32> FromStr for Money<SCALE> {
     type Err = MoneyError;
 
     fn from_str(text: &str) -> Result<Self, MoneyError> {
+        if let Some(units) = units(text, SCALE) {
+            return Ok(Self(Decimal::new(units, SCALE)));
+        }
         let amount = if Self::is_plain(text) { Decimal::from_str_exact(text).ok() } else { None };
         let error = || MoneyError { text: text.chars().take(64).collect(), scale: SCALE };
         amount.and_then(Self::exact).ok_or_else(error)
+    }
+}
+
+/// So many digits always fit into an `i64`.
+const DIGITS_MAX: usize = 18;
+
+/// `text` as a whole number of its smallest unit, with `scale` decimals; `None` for what is long or not spelt as [`Money`] is,
+/// of which [`Decimal`] knows more.
+pub(crate) fn units(text: &str, scale: u32) -> Option<i64> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let (whole, decimals) = match digits.split_once('.') {
+        Some((_, "")) => return None,
+        Some(parts) => parts,
+        None => (digits, ""),
+    };
+    if whole.is_empty() || digits.len() > DIGITS_MAX {
+        return None;
+    }
+    let append = |units: i64, digit: u8| digit.is_ascii_digit().then(|| 10 * units + i64::from(digit - b'0'));
+    let units = whole.bytes().chain(decimals.bytes()).try_fold(0, append)?;
+    let missing = scale.checked_sub(decimals.len() as u32)?;
+    let units = units.checked_mul(10_i64.checked_pow(missing)?)?;
+    Some(if digits.len() < text.len() { -units } else { units })
+}
+
+/// Room for an amount's digits, point and sign.
+type Text = [u8; DIGITS_MAX + 2];
+
+impl<const SCALE: u32> Money<SCALE> {
+    /// What [`Display`](fmt::Display) writes; `None` for an amount of many digits.
+    fn written(self, text: &mut Text) -> Option<&str> {
+        let mut amount = self.0;
+        if amount.scale() != SCALE {
+            amount.rescale(SCALE);
+        }
+        let units = i64::try_from(amount.mantissa()).ok()?;
+        let (decimals, mut rest) = (SCALE as usize, units.unsigned_abs());
+        if amount.scale() != SCALE || decimals >= DIGITS_MAX || rest >= 10_u64.pow(DIGITS_MAX as u32) {
+            return None;
+        }
+        let (mut start, mut digits) = (text.len(), 0);
+        while rest > 0 || digits <= decimals {
+            if digits == decimals && decimals > 0 {
+                start -= 1;
+                text[start] = b'.';
+            }
+            start -= 1;
+            text[start] = b'0' + (rest % 10) as u8;
+            (rest, digits) = (rest / 10, digits + 1);
+        }
+        if units < 0 {
+            start -= 1;
+            text[start] = b'-';
+        }
+        std::str::from_utf8(&text[start..]).ok()
     }
 }
 
@@ -113,7 +171,12 @@ impl<const SCALE: u32> fmt::Display for Money<SCALE> {
 
 impl<const SCALE: u32> Serialize for Money<SCALE> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        // Events and rows are full of amounts, and formatting costs several times what their digits do.
+        let mut text = Text::default();
+        match self.written(&mut text) {
+            Some(text) => serializer.serialize_str(text),
+            None => serializer.collect_str(self),
+        }
     }
 }
 
@@ -203,7 +266,9 @@ impl<const SCALE: u32> Sum for Money<SCALE> {
 
 #[cfg(test)]
 mod tests {
-    use super::Money;
+    use rust_decimal::Decimal;
+
+    use super::{Money, units};
 
     fn money(text: &str) -> Money<3> {
         text.parse().expect("the test writes amounts")
@@ -217,6 +282,22 @@ mod tests {
             assert_eq!(money(read).to_string(), written, "{read}");
         }
         assert_eq!((Money::<3>::ZERO * -12).to_string(), "0.000");
+    }
+
+    #[test]
+    fn an_amount_is_the_same_whichever_way_it_is_read_and_written() {
+        let longest = "-79228162514264337593543950.335";
+        for text in ["7", "-7.5", "0.001", "-0.001", "10.010", "999999999999999.999", "-1000000000000000.000", longest]
+        {
+            let amount = money(text);
+            let decimal: Decimal = text.parse().expect("a decimal");
+            assert_eq!(amount.0, decimal, "{text}");
+            assert_eq!(serde_json::to_string(&amount).expect("JSON"), format!("\"{amount}\""), "{text}");
+        }
+        assert_eq!(serde_json::to_string(&Money::<0>::from(12)).expect("JSON"), "\"12\"");
+        assert_eq!(serde_json::to_string(&Money::<3>::from(12)).expect("JSON"), "\"12.000\"");
+        assert_eq!(units("1.5", 3), Some(1_500));
+        assert_eq!(units("1.5", 0), None);
     }
 
     #[test]

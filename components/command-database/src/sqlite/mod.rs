@@ -394,8 +394,9 @@ impl EventStore for SqliteEventStore {
                 return Ok(events);
             }
             let head = self.log.head.load(Ordering::Acquire);
-            let read = move |view: &mut View<'_>| view.read(after, limit);
-            if head.saturating_sub(Position::count(after)) <= GLANCE_EVENTS_MAX {
+            let left = head.saturating_sub(Position::count(after));
+            let read = move |view: &mut View<'_>| view.read(after, limit, left);
+            if left <= GLANCE_EVENTS_MAX {
                 self.glance(&self.scanning, read).await
             } else {
                 self.view(&self.scanning, read).await

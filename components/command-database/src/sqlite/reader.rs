@@ -10,7 +10,7 @@ use super::{
     MARK_EVERY,
     failure::{Failure, Result},
     names::{KnownNames, NamesByNumber},
-    row::{self, Epochs, number},
+    row::{self, Buffers, Epochs, number},
     stream_index::Stream,
     writer::snapshot_checksum,
 };
@@ -24,28 +24,30 @@ const LAST: &str = "SELECT * FROM events ORDER BY position DESC LIMIT 1";
 /// Versions up to which a stream is read in one pass.
 const SHORT: u64 = 64;
 
+/// Events that room is made for before they are there.
+const CAPACITY_MAX: usize = 1024;
+
 pub(super) struct Reader {
     connection: Connection,
     known: KnownNames,
-    /// For the layout that checksums are taken over.
-    bytes: Vec<u8>,
+    buffers: Buffers,
 }
 
 impl Reader {
     pub(super) fn new(connection: Connection) -> Self {
-        Self { connection, known: KnownNames::default(), bytes: Vec::new() }
+        Self { connection, known: KnownNames::default(), buffers: Buffers::default() }
     }
 
     /// Runs `read` on one state of the log, whatever is committed meanwhile.
     pub(super) fn snapshot<T>(&mut self, read: impl FnOnce(&mut View<'_>) -> Result<T>) -> Result<T> {
-        let Self { connection, known, bytes } = self;
+        let Self { connection, known, buffers } = self;
         if !connection.is_autocommit() {
             connection.execute_batch("ROLLBACK")?;
         }
         connection.prepare_cached("BEGIN")?.execute([])?;
         let result = epochs(connection).and_then(|epochs| {
             let names = NamesByNumber { connection, known };
-            read(&mut View { connection, names, bytes, epochs })
+            read(&mut View { connection, names, buffers, epochs })
         });
         connection.prepare_cached("COMMIT")?.execute([])?;
         result
@@ -71,7 +73,7 @@ pub(super) fn epochs(connection: &Connection) -> Result<Epochs> {
 pub(super) struct View<'a> {
     pub(super) connection: &'a Connection,
     names: NamesByNumber<'a>,
-    bytes: &'a mut Vec<u8>,
+    buffers: &'a mut Buffers,
     pub(super) epochs: Epochs,
 }
 
@@ -87,18 +89,26 @@ impl View<'_> {
         let mut statement = self.connection.prepare_cached(LAST)?;
         let mut rows = statement.query([])?;
         let Some(row) = rows.next()? else { return Ok(None) };
-        row::decode(row, &mut self.names, &self.epochs, self.bytes).map(Some)
+        row::decode(row, &mut self.names, &self.epochs, self.buffers).map(Some)
     }
 
-    pub(super) fn read(&mut self, after: Option<Position>, limit: ReadLimit) -> Result<Vec<Arc<StoredEvent>>> {
+    /// About `left` events follow on `after`.
+    pub(super) fn read(
+        &mut self,
+        after: Option<Position>,
+        limit: ReadLimit,
+        left: u64,
+    ) -> Result<Vec<Arc<StoredEvent>>> {
         let mut statement = self.connection.prepare_cached(AFTER)?;
         let most = i64::try_from(limit.events_max.max(1)).unwrap_or(i64::MAX);
         let mut rows = statement.query(params![number(Position::count(after)), most])?;
-        let mut events = Vec::new();
+        // Grown step by step, a long one would be copied as often.
+        let expected_len = usize::try_from(left).unwrap_or(usize::MAX).min(limit.events_max).min(CAPACITY_MAX);
+        let mut events = Vec::with_capacity(expected_len);
         let mut expected = Position::after(after);
         let mut bytes = 0;
         while let Some(row) = rows.next()? {
-            let event = row::decode(row, &mut self.names, &self.epochs, self.bytes)?;
+            let event = row::decode(row, &mut self.names, &self.epochs, self.buffers)?;
             if event.position != expected {
                 return Err(Failure::corrupt(expected.get(), "the position is missing"));
             }
@@ -261,7 +271,7 @@ impl View<'_> {
         let mut statement = self.connection.prepare_cached(BY_POSITION)?;
         let mut rows = statement.query([position])?;
         let Some(row) = rows.next()? else { return Err(missing(position)) };
-        let event = row::decode(row, &mut self.names, &self.epochs, self.bytes)?;
+        let event = row::decode(row, &mut self.names, &self.epochs, self.buffers)?;
         Ok((event, Link::decode(row, [1, 2, 3])?))
     }
 

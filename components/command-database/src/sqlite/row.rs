@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU64, sync::Arc};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
 use model::{CommandId, EventId, Hash, Lineage, Metadata, Position, StoredEvent, StreamVersion, TraceContext};
 use rusqlite::{CachedStatement, Row, params};
@@ -96,30 +96,52 @@ pub(super) struct Epochs {
     pub(super) began: i64,
 }
 
+/// What decoding writes into.
+#[derive(Default)]
+pub(super) struct Buffers {
+    /// The layout that digests and checksums are taken over.
+    pub(super) content: Vec<u8>,
+    payloads: BytesMut,
+}
+
+/// Payloads that are read one after the other are kept in pieces of this size: they are mostly let go of together, too, and
+/// by another thread, which makes many small pieces of memory expensive.
+const PAYLOADS_BYTES: usize = 32 * 1024;
+
+impl Buffers {
+    fn payload(&mut self, payload: &[u8]) -> Bytes {
+        if self.payloads.capacity() < payload.len() {
+            self.payloads = BytesMut::with_capacity(PAYLOADS_BYTES.max(payload.len()));
+        }
+        self.payloads.extend_from_slice(payload);
+        self.payloads.split().freeze()
+    }
+}
+
 /// The event in `row`, which has the table's columns in their order; refused when it does not fit its checksum.
 pub(super) fn decode(
     row: &Row<'_>,
     names: &mut NamesByNumber<'_>,
     epochs: &Epochs,
-    bytes: &mut Vec<u8>,
+    buffers: &mut Buffers,
 ) -> Result<StoredEvent> {
-    match decode_unchecked(row, names, epochs, bytes)? {
+    match decode_unchecked(row, names, epochs, buffers)? {
         (event, true) => Ok(event),
         (event, false) => Err(Failure::corrupt(event.position.get(), "it does not fit its checksum")),
     }
 }
 
-/// As [`decode`], but says whether the event fits its checksum instead of refusing it. Leaves in `bytes` what its digest is
-/// taken over.
+/// As [`decode`], but says whether the event fits its checksum instead of refusing it. Leaves in `buffers.content` what its
+/// digest is taken over.
 pub(super) fn decode_unchecked(
     row: &Row<'_>,
     names: &mut NamesByNumber<'_>,
     epochs: &Epochs,
-    bytes: &mut Vec<u8>,
+    buffers: &mut Buffers,
 ) -> Result<(StoredEvent, bool)> {
     let at = positive(row, 0, 0)?.get();
     // A value of the wrong kind in a row of ours is damage, whatever the engine calls it.
-    decode_at(at, row, names, epochs, bytes).map_err(|failure| match failure {
+    decode_at(at, row, names, epochs, buffers).map_err(|failure| match failure {
         Failure::Engine(error) if error.sqlite_error_code().is_none() => Failure::corrupt(at, error.to_string()),
         other => other,
     })
@@ -130,7 +152,7 @@ fn decode_at(
     row: &Row<'_>,
     names: &mut NamesByNumber<'_>,
     epochs: &Epochs,
-    bytes: &mut Vec<u8>,
+    buffers: &mut Buffers,
 ) -> Result<(StoredEvent, bool)> {
     let position = Position::FIRST.plus(at - 1);
     let place = Place {
@@ -159,7 +181,7 @@ fn decode_at(
         event_type: names.event_type(row.get(4)?)?.ok_or_else(|| damaged("its type is unknown"))?,
         command_id,
         command_events: row.get(5)?,
-        payload: Bytes::copy_from_slice(row.get_ref(17)?.as_blob().map_err(|_| damaged("its payload is no bytes"))?),
+        payload: buffers.payload(row.get_ref(17)?.as_blob().map_err(|_| damaged("its payload is no bytes"))?),
         metadata: Metadata {
             principal: names.principal(row.get(7)?)?.ok_or_else(|| damaged("its principal is unknown"))?,
             time: time(place.recorded_at.saturating_sub(row.get(9)?))?,
@@ -171,9 +193,9 @@ fn decode_at(
         recorded_at: time(place.recorded_at)?,
         hash: Hash(row.get(16)?),
     };
-    Content::from(&event).encode(bytes);
+    Content::from(&event).encode(&mut buffers.content);
     let stored: i32 = row.get(10)?;
-    let fits = checksum(crc32fast::hash(bytes), &place, &event.hash) == stored.cast_unsigned();
+    let fits = checksum(crc32fast::hash(&buffers.content), &place, &event.hash) == stored.cast_unsigned();
     Ok((event, fits))
 }
 

@@ -12,7 +12,7 @@ use super::{
     idempotency,
     names::{KnownNames, NamesByNumber},
     reader,
-    row::{self, Epochs},
+    row::{self, Buffers, Epochs},
     schema,
     writer::snapshot_checksum,
 };
@@ -25,7 +25,7 @@ pub struct LogScan {
     path: PathBuf,
     connection: Connection,
     known: KnownNames,
-    bytes: Vec<u8>,
+    buffers: Buffers,
 }
 
 /// What stands at one position.
@@ -135,7 +135,8 @@ impl LogScan {
     pub fn open(path: &Path) -> std::result::Result<Self, Error> {
         schema::inspect(path)?;
         let connection = schema::connect_reading(path).map_err(|failure| failure.while_opening(path))?;
-        let scan = Self { path: path.to_owned(), connection, known: KnownNames::default(), bytes: Vec::new() };
+        let scan =
+            Self { path: path.to_owned(), connection, known: KnownNames::default(), buffers: Buffers::default() };
         // The first page that matters is read now, so that a broken file is told from an empty log.
         scan.try_head().map_err(|failure| failure.while_opening(path))?;
         Ok(scan)
@@ -194,7 +195,7 @@ impl LogScan {
     }
 
     fn try_events(&mut self, after: i64, limit: ReadLimit, events: &mut Vec<Scanned>) -> Result<()> {
-        let Self { connection, known, bytes, .. } = self;
+        let Self { connection, known, buffers, .. } = self;
         let epochs = reader::epochs(connection)?;
         let mut names = NamesByNumber { connection, known };
         let mut statement = connection.prepare_cached(reader::AFTER)?;
@@ -202,7 +203,7 @@ impl LogScan {
         let mut payload_bytes = 0;
         while let Some(row) = rows.next()? {
             let position = row.get(0)?;
-            let scanned = match scan(row, &mut names, &epochs, bytes) {
+            let scanned = match scan(row, &mut names, &epochs, buffers) {
                 Ok(event) => {
                     payload_bytes += event.event.payload.len();
                     Scanned::Event(Box::new(event))
@@ -346,14 +347,14 @@ impl LogScan {
     }
 }
 
-fn scan(row: &Row<'_>, names: &mut NamesByNumber<'_>, epochs: &Epochs, bytes: &mut Vec<u8>) -> Result<ScannedEvent> {
+fn scan(row: &Row<'_>, names: &mut NamesByNumber<'_>, epochs: &Epochs, buffers: &mut Buffers) -> Result<ScannedEvent> {
     let position: i64 = row.get(0)?;
     if Position::new(position.cast_unsigned()).is_none() || position < 0 {
         return Err(Failure::corrupt(0, "positions count from 1"));
     }
-    let (event, fits_checksum) = row::decode_unchecked(row, names, epochs, bytes)?;
+    let (event, fits_checksum) = row::decode_unchecked(row, names, epochs, buffers)?;
     Ok(ScannedEvent {
-        digest: Hash::of(bytes),
+        digest: Hash::of(&buffers.content),
         event,
         fits_checksum,
         stream_number: row.get(1)?,

@@ -194,6 +194,7 @@ fn scan<'a>(found: &'a Row<'_>, key: RowKey, indexes: usize) -> rusqlite::Result
         })
         .collect::<rusqlite::Result<Vec<_>>>()?;
     let checksum = found.get_ref(1)?.as_i64()?;
-    let fits_checksum = row::position(position).is_some_and(|at| row::checksum(&key, at, body, &index) == checksum);
+    let fits_checksum =
+        row::position(position).is_some_and(|at| row::checksum(&mut Vec::new(), &key, at, body, &index) == checksum);
     Ok(ScannedRow { key, body, position, checksum, fits_checksum, index })
 }

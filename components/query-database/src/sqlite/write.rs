@@ -30,6 +30,7 @@ pub(super) fn rows<'a>(
         put: connection.prepare_cached(put)?,
         stored: stored.map(|stored| connection.prepare_cached(stored)).transpose()?,
         update: None,
+        bytes: Vec::new(),
     };
     let mut delete = connection.prepare_cached(&table.delete)?;
     for row in rows {
@@ -50,6 +51,8 @@ struct Statements<'a> {
     stored: Option<CachedStatement<'a>>,
     put: CachedStatement<'a>,
     update: Option<(Columns, CachedStatement<'a>)>,
+    /// For checksums.
+    bytes: Vec<u8>,
 }
 
 impl<'a> Statements<'a> {
@@ -58,6 +61,7 @@ impl<'a> Statements<'a> {
         if index.len() != width {
             return Err(Error::InvalidParameterCount(index.len(), width));
         }
+        let checksum = checksum(&mut self.bytes, &row.key, row.position, body.as_bytes(), index);
         let (columns, statement) = match self.changed(&row.key, index)? {
             Some(changed) => (changed, self.update(changed)?),
             None => (Columns::ALL, &mut self.put),
@@ -65,7 +69,7 @@ impl<'a> Statements<'a> {
         statement.raw_bind_parameter(1, row.key.tenant.as_str())?;
         statement.raw_bind_parameter(2, &*row.key.key)?;
         statement.raw_bind_parameter(3, body)?;
-        statement.raw_bind_parameter(4, checksum(&row.key, row.position, body.as_bytes(), index))?;
+        statement.raw_bind_parameter(4, checksum)?;
         statement.raw_bind_parameter(5, number(row.position))?;
         for (place, value) in index.iter().enumerate().filter(|(place, _)| columns.contain(*place)) {
             match value {
