@@ -4,7 +4,11 @@
 //! commits at once, a busy one in batches that grow with the load. What does not depend on a command's place in the log is
 //! computed where it is submitted; what shares a commit is decided when the store is ready for it, and not before.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use model::Position;
 use parking_lot::Mutex;
@@ -187,7 +191,9 @@ impl GroupCommit {
             metrics.waiting(commands);
             !std::mem::replace(&mut queue.is_committing, true)
         };
-        if starts && !store.commit_at_once(groups) {
+        // A panic in a commit ends that commit, and not whoever submitted to it.
+        let commits = || catch_unwind(AssertUnwindSafe(|| store.commit_at_once(groups))).unwrap_or(false);
+        if starts && !commits() {
             let (store, groups) = (store.clone(), groups.clone());
             drop(runtime.spawn("group commit", async move { store.commit_groups(groups).await }));
         }

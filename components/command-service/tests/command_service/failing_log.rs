@@ -39,6 +39,17 @@ async fn a_lost_answer_is_unknown_and_the_key_tells_what_came_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_panics_ends_neither_its_shard_nor_the_commands_after_it() {
+    let service = harmed(Config { shards: 1, ..Config::default() });
+    assert!(is_accepted(&execute(&service, Request::open("a")).await));
+    service.log.faults.lock().expect("no panic").push(Fault::Panic);
+    assert_eq!(execute(&service, Request::deposit("a", 5)).await, CommandOutcome::Unknown);
+    assert!(is_accepted(&execute(&service, Request::deposit("a", 7)).await));
+    let outcome = execute(&service, Request::withdraw("a", 8)).await;
+    assert!(matches!(outcome, CommandOutcome::Refused { .. }), "the first deposit is not there: {outcome:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_decided_on_events_that_never_came_is_decided_again_in_its_order() {
     let service = harmed(Config::default());
     assert!(is_accepted(&execute(&service, Request::open("a")).await));

@@ -10,7 +10,7 @@ use std::{
 };
 
 use command_database::{
-    Append, Error, EventStore, Head, IdempotencyRecord, Load, Loaded, Outcome, ReadLimit, RelayLease, Snapshot,
+    Append, Error, EventStore, Groups, Head, IdempotencyRecord, Load, Loaded, Outcome, ReadLimit, RelayLease, Snapshot,
 };
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
@@ -24,6 +24,8 @@ pub(crate) enum Fault {
     Full,
     /// It is written, and the answer is lost.
     AnswerLost,
+    /// It is taken by whoever submits, whose commit panics.
+    Panic,
 }
 
 /// Delegates to the real log, does harm where asked to, and takes note of what it is asked.
@@ -83,6 +85,15 @@ impl Faulty {
 }
 
 impl EventStore for Faulty {
+    fn commit_at_once(&self, groups: &Groups) -> bool {
+        if self.faults.lock().expect("no panic").first() == Some(&Fault::Panic) {
+            self.take_fault();
+            let _taken = groups.next();
+            panic!("as asked");
+        }
+        false
+    }
+
     fn append(&self, batch: Vec<Append>) -> BoxFuture<'_, Result<Vec<Outcome>, Error>> {
         Box::pin(async move {
             loop {
