@@ -1,6 +1,7 @@
 //! Where groups are committed: on the writer's worker, or at once by the task that asks (ADR 9).
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -100,8 +101,9 @@ impl SqliteEventStore {
             again.cancel();
             return true;
         };
-        log.commit_group(writer, group);
-        if groups.end() {
+        // A panic ends the commit, and not whoever submitted to it: the worker is sent for, and goes on.
+        let committed = catch_unwind(AssertUnwindSafe(|| log.commit_group(writer, group))).is_ok();
+        if committed && groups.end() {
             again.cancel();
         }
         true

@@ -193,12 +193,12 @@ impl NamesByNumber<'_> {
     fn look_ahead(&mut self, number: i64) -> Result<()> {
         let mut statement = self.connection.prepare_cached(NAMES_OF_STREAMS)?;
         let mut rows = statement.query([number, number.saturating_add(BEGUN_AT_ONCE - 1)])?;
-        while let Some(row) = rows.next()? {
+        while let Ok(Some(row)) = rows.next() {
             let (found, category, id): (i64, _, _) = match (row.get(0), row.get(1), row.get(2)) {
                 (Ok(found), Ok(category), Ok(id)) => (found, category, id),
                 _ => return Ok(()),
             };
-            let Some((tenant, aggregate)) = self.category(category)? else { return Ok(()) };
+            let Ok(Some((tenant, aggregate))) = self.category(category) else { return Ok(()) };
             if self.known.begun.next() != found {
                 return Ok(());
             }
