@@ -10,7 +10,7 @@ ci:
 
 # all tests
 test *arguments:
-    cargo test --workspace --locked {{arguments}}
+    cargo xtask test {{arguments}}
 
 # the shop, all boxes in one process
 dev *arguments:

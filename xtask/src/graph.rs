@@ -6,11 +6,12 @@ use crate::{
 };
 
 /// What looks at the boxes from above, so that no box may look back.
-const ABOVE: [&str; 5] = ["node", "crates/verify", "crates/testkit", "crates/simulator", "crates/facade"];
+const ABOVE: [&str; 6] =
+    ["node", "crates/verify", "crates/testkit", "crates/cluster", "crates/simulator", "crates/facade"];
 /// What the boxes share.
 const SHARED: [&str; 2] = ["crates/model", "crates/runtime"];
-/// The one crate that a box's tests may add.
-const TESTKIT: &str = "crates/testkit";
+/// What a box's tests may add.
+const FOR_TESTS: [&str; 2] = ["crates/testkit", "crates/cluster"];
 
 fn box_name(folder: &str) -> Option<&str> {
     folder.strip_prefix("components/")
@@ -90,8 +91,8 @@ fn layer(package: &Package) -> Vec<String> {
     let tested = package
         .tests_need
         .iter()
-        .filter(|to| *to != TESTKIT && !package.needs.contains(*to))
-        .map(|to| format!("the tests of {folder} depend on {to}: they may add {TESTKIT} only"));
+        .filter(|to| !FOR_TESTS.contains(&to.as_str()) && !package.needs.contains(*to))
+        .map(|to| format!("the tests of {folder} depend on {to}: they may add {} only", FOR_TESTS.join(" and ")));
     needed.chain(tested).collect()
 }
 
@@ -179,9 +180,9 @@ mod tests {
     }
 
     #[test]
-    fn tests_of_a_box_may_add_the_testkit_only() {
+    fn tests_of_a_box_may_add_the_testkit_and_servers_only() {
         for (tests_need, violations) in
-            [("crates/testkit", 0), ("crates/simulator", 1), ("components/b", 1), ("node", 1)]
+            [("crates/testkit", 0), ("crates/cluster", 0), ("crates/simulator", 1), ("components/b", 1), ("node", 1)]
         {
             assert_eq!(layers(&[package("components/a", &[], &[tests_need])]).len(), violations, "{tests_need}");
         }

@@ -1,8 +1,10 @@
-//! The project's own checks. `cargo xtask tidy` compares Cargo's graph, the folders and the documents with each other.
+//! The project's own checks. `cargo xtask tidy` compares Cargo's graph, the folders and the documents with each other;
+//! `cargo xtask test` sees to the servers that tests start and runs all tests.
 
 mod architecture;
 mod error_pages;
 mod graph;
+mod test;
 mod text;
 mod tidy;
 mod workspace;
@@ -10,10 +12,12 @@ mod workspace;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match std::env::args().nth(1).as_deref() {
-        Some("tidy") => tidy::run(),
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.split_first().map(|(verb, rest)| (verb.as_str(), rest)) {
+        Some(("tidy", [])) => tidy::run(),
+        Some(("test", rest)) => test::run(rest),
         _ => {
-            eprintln!("usage: cargo xtask tidy");
+            eprintln!("usage: cargo xtask tidy\n       cargo xtask test [ARGUMENTS OF cargo test]");
             ExitCode::from(2)
         }
     }

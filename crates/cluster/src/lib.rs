@@ -1,0 +1,25 @@
+//! Real servers on this machine, for tests: PostgreSQL and NATS, each a process of its own on a free loopback port, with a
+//! folder of its own that is removed in the end.
+//!
+//! The programs are those of the system ([`Program::find`]); nothing is downloaded. A server ends with the process that
+//! started it, however that one ends.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "starts processes, from outside of what the simulator owns"
+)]
+
+mod error;
+mod folder;
+mod keeper;
+mod nats;
+mod port;
+mod postgres;
+mod program;
+
+pub use self::{
+    error::Error,
+    nats::NatsServer,
+    postgres::{Postgres, PostgresServer},
+    program::Program,
+};

@@ -1,0 +1,143 @@
+use std::{fs, path::PathBuf, time::Duration};
+
+use tempfile::TempDir;
+
+use crate::{
+    Error, Program,
+    folder::{self, RunAs},
+    keeper::{self, Keeper},
+    port,
+};
+
+const START_WAIT: Duration = Duration::from_secs(20);
+const PORTS_TRIED: usize = 5;
+
+/// A running NATS server with JetStream, or one that was killed and may be started again. Dropped, it ends and its files are
+/// removed.
+#[derive(Debug)]
+pub struct NatsServer {
+    program: PathBuf,
+    port: u16,
+    has_jetstream: bool,
+    /// Before the folder: its files go after it has ended.
+    keeper: Option<Keeper>,
+    folder: TempDir,
+}
+
+impl NatsServer {
+    /// Starts one alone, with an empty JetStream.
+    ///
+    /// # Errors
+    /// [`Error::NotInstalled`]; what is said where it does not start.
+    pub fn start() -> Result<Self, Error> {
+        Self::start_with(true)
+    }
+
+    /// Starts one that has no JetStream, as it comes from the package.
+    ///
+    /// # Errors
+    /// As [`NatsServer::start`].
+    pub fn start_without_jetstream() -> Result<Self, Error> {
+        Self::start_with(false)
+    }
+
+    fn start_with(has_jetstream: bool) -> Result<Self, Error> {
+        let program = Program::Nats.find()?;
+        let folder = folder::make("diptych-nats-", &RunAs::Self_)?;
+        let mut server = Self { program, port: 0, has_jetstream, keeper: None, folder };
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            server.port = port::free().map_err(|source| Error::Run { program: server.program.clone(), source })?;
+            match server.restart() {
+                Err(Error::NotReady { .. }) if tried < PORTS_TRIED => {}
+                result => return result.map(|()| server),
+            }
+        }
+    }
+
+    /// Starts it again, on its port, after [`NatsServer::kill`], [`NatsServer::stop`] or [`NatsServer::wipe`].
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn restart(&mut self) -> Result<(), Error> {
+        self.keeper = None;
+        let configuration = self.folder.path().join("nats.conf");
+        let mut text = format!("listen: \"127.0.0.1:{}\"\n", self.port);
+        if self.has_jetstream {
+            text.push_str(&format!("jetstream {{ store_dir: {:?} }}\n", self.store()));
+        }
+        fs::write(&configuration, text).map_err(|source| Error::File { path: configuration.clone(), source })?;
+        let mut command = RunAs::Self_.command(&self.program);
+        command.arg("-c").arg(&configuration);
+        let mut keeper = Keeper::start(&command, "TERM", self.folder.path())?;
+        if !port::wait(self.port, START_WAIT, || keeper.is_alive()) {
+            return Err(Error::NotReady {
+                program: self.program.clone(),
+                port: self.port,
+                seconds: START_WAIT.as_secs(),
+                said: keeper::last_words(self.folder.path()),
+            });
+        }
+        self.keeper = Some(keeper);
+        Ok(())
+    }
+
+    fn store(&self) -> PathBuf {
+        self.folder.path().join("store")
+    }
+
+    /// Kills it (SIGKILL).
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn kill(&mut self) -> Result<(), Error> {
+        self.keeper.take().map_or(Ok(()), Keeper::kill)
+    }
+
+    /// Stops it in order.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn stop(&mut self) -> Result<(), Error> {
+        if let Some(mut keeper) = self.keeper.take() {
+            keeper.signal("TERM")?;
+            keeper.wait();
+        }
+        Ok(())
+    }
+
+    /// Suspends it (SIGSTOP): it keeps its connections and answers nobody.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn suspend(&self) -> Result<(), Error> {
+        self.keeper.as_ref().map_or(Ok(()), |keeper| keeper.signal("STOP"))
+    }
+
+    /// Lets it go on after [`NatsServer::suspend`].
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn resume(&self) -> Result<(), Error> {
+        self.keeper.as_ref().map_or(Ok(()), |keeper| keeper.signal("CONT"))
+    }
+
+    /// Removes everything that a stopped one has stored.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn wipe(&mut self) -> Result<(), Error> {
+        let store = self.store();
+        match fs::remove_dir_all(&store) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(Error::File { path: store, source }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Its address.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+}

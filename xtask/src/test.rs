@@ -1,0 +1,54 @@
+use std::{
+    collections::BTreeSet,
+    process::{Command, ExitCode},
+};
+
+use cluster::Program;
+
+/// What tests start.
+const NEEDED: [Program; 4] = [Program::Initdb, Program::Postgres, Program::PgBasebackup, Program::Nats];
+
+/// Installs the servers that are missing, where that is allowed, and runs all tests. `arguments` go to `cargo test`.
+pub(crate) fn run(arguments: &[String]) -> ExitCode {
+    let missing: BTreeSet<&str> =
+        NEEDED.iter().filter(|program| program.find().is_err()).map(|program| program.package()).collect();
+    if !missing.is_empty()
+        && let Err(reason) = install(&missing)
+    {
+        let packages: Vec<&str> = missing.into_iter().collect();
+        eprintln!("test: servers that the tests start are not installed, and cannot be installed here: {reason}");
+        eprintln!("test: on Debian run `apt-get install {}` as root, then try again", packages.join(" "));
+        return ExitCode::FAILURE;
+    }
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    match Command::new(cargo).args(["test", "--workspace", "--locked"]).args(arguments).status() {
+        Ok(status) if status.success() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("test: cannot run cargo: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn install(packages: &BTreeSet<&str>) -> Result<(), String> {
+    let names: Vec<&str> = packages.iter().copied().collect();
+    eprintln!("test: installing {}, which tests start", names.join(" and "));
+    as_root(&["apt-get", "--quiet", "update"])?;
+    let mut arguments = vec!["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet", "--yes", "install"];
+    arguments.push("--no-install-recommends");
+    arguments.extend(names);
+    as_root(&arguments)
+}
+
+/// As root, or by sudo where it asks nothing.
+fn as_root(command: &[&str]) -> Result<(), String> {
+    let id = Command::new("id").arg("-u").output().map_err(|error| format!("cannot run id: {error}"))?;
+    let by: &[&str] = if id.stdout.trim_ascii() == b"0" { &[] } else { &["sudo", "--non-interactive"] };
+    let words: Vec<&str> = by.iter().chain(command).copied().collect();
+    match Command::new(words[0]).args(&words[1..]).status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("`{}` ended with {status}", words.join(" "))),
+        Err(error) => Err(format!("cannot run {}: {error}", words[0])),
+    }
+}
