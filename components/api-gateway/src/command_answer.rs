@@ -124,7 +124,7 @@ pub(crate) fn refused(stream: &Stream<'_>, demanded: Precondition, fields: &[u8]
                 let detail = "nothing was written, and reading goes on: send it again once there is space";
                 Problem::unavailable(&problem::STORAGE_FULL, retry_after, detail)
             }
-            UnavailableReason::Database | UnavailableReason::Draining => {
+            UnavailableReason::Database | UnavailableReason::Draining | UnavailableReason::Unreachable => {
                 Problem::unavailable(&problem::UNAVAILABLE, retry_after, "nothing was written: send it again later")
             }
         },

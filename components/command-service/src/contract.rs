@@ -175,6 +175,8 @@ pub enum UnavailableReason {
     Overloaded,
     /// The service is ending.
     Draining,
+    /// No Command Service takes calls.
+    Unreachable,
 }
 
 /// Executes commands. A command runs to its end even when the future that asked for it is dropped.

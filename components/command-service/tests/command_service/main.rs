@@ -5,6 +5,7 @@ mod draining;
 mod failing_log;
 mod faulty;
 mod memory;
+mod network;
 mod racing;
 mod relay;
 mod support;

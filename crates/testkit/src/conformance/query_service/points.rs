@@ -65,13 +65,15 @@ pub(super) async fn what_cannot_be_a_key_is_refused(world: World) {
 }
 
 pub(super) async fn a_token_is_waited_for(mut world: World) {
-    world.fold(Vec::new()).await;
+    // Whoever has a token has it from a log that is as long.
+    let head = HeadSeen { position: Position::new(3), age: Duration::ZERO };
+    world.fold_with_head(Vec::new(), head).await;
     let mut query = point("bolt", Some(token(EPOCH, 3)));
     query.consistency.wait = Duration::from_secs(30);
     let service = world.service.clone();
     let meanwhile = async {
-        world.fold(vec![put("nut", None, "1")]).await;
-        world.fold(vec![put("bolt", None, "1")]).await;
+        world.fold_with_head(vec![put("nut", None, "1")], head).await;
+        world.fold_with_head(vec![put("bolt", None, "1")], head).await;
     };
     let (outcome, ()) = futures_util::future::join(service.point(query), meanwhile).await;
     let answer = answered(outcome);

@@ -1,0 +1,135 @@
+//! The service across a network does what it does in process, and says what it knows when an instance is gone.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use command_service::{
+    CommandEndpoint, CommandOutcome, CommandRequest, CommandService, Config, RemoteCommandService, UnavailableReason,
+};
+use futures_util::future::BoxFuture;
+use runtime::{Runtime, Shutdown};
+use testkit::conformance::command_service::{Request, Setup, Subject, failures};
+use wire::{Caller, CallerLimits, Endpoint, Instances, ServerLimits};
+
+use crate::support::service;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// An instance, and what ends it.
+struct Instance {
+    address: String,
+    is_ready: Arc<AtomicBool>,
+    shutdown: Shutdown,
+}
+
+impl Instance {
+    async fn start(service: Arc<dyn CommandService>) -> Self {
+        let endpoint = Endpoint::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+        let (address, shutdown) = (endpoint.address().to_string(), Shutdown::new());
+        let is_ready = Arc::new(AtomicBool::new(true));
+        let asked = is_ready.clone();
+        let answers = Arc::new(CommandEndpoint::new(service, move || asked.load(SeqCst)));
+        let runtime = Runtime::tokio();
+        let serving = wire::serve(endpoint, answers, ServerLimits::default(), runtime.clone(), shutdown.clone());
+        drop(runtime.spawn("endpoint", serving));
+        Self { address, is_ready, shutdown }
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        self.shutdown.request();
+    }
+}
+
+fn remote(addresses: Vec<String>, patience: Duration) -> RemoteCommandService {
+    let runtime = Runtime::tokio();
+    let instances = Instances::new(addresses).expect("addresses");
+    let caller = Caller::start(&runtime, instances, CallerLimits::default(), Shutdown::new());
+    RemoteCommandService::new(runtime, caller, patience)
+}
+
+async fn start(setup: Setup) -> Subject {
+    let config = Config {
+        commands_under_way_max: setup.commands_under_way_max,
+        command_events_max: setup.command_events_max,
+        ..Config::default()
+    };
+    let service = service(&setup.runtime, config);
+    let instance = Instance::start(Arc::new(service.executor)).await;
+    Subject {
+        service: Arc::new(remote(vec![instance.address.clone()], PATIENCE)),
+        log: service.log,
+        runtime: setup.runtime,
+        keep: Box::new((service.directory, instance)),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_service_across_a_network_does_what_every_command_service_must() {
+    assert_eq!(failures(start, &Runtime::tokio()).await, []);
+}
+
+/// Says which instance was asked, or never answers.
+struct Named(&'static str, Duration);
+
+impl CommandService for Named {
+    fn execute(&self, _request: CommandRequest) -> BoxFuture<'static, CommandOutcome> {
+        let (known, pause) = (vec![self.0.to_owned()], self.1);
+        Box::pin(async move {
+            Runtime::tokio().sleep(pause).await;
+            CommandOutcome::UnknownCommand { known }
+        })
+    }
+}
+
+async fn asked(service: &RemoteCommandService, id: usize) -> CommandOutcome {
+    service.execute(Request::open(&format!("account-{id}")).build()).await
+}
+
+fn by(name: &str) -> CommandOutcome {
+    CommandOutcome::UnknownCommand { known: vec![name.to_owned()] }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_aggregates_commands_go_to_one_instance_and_to_another_when_it_ends() {
+    let first = Instance::start(Arc::new(Named("first", Duration::ZERO))).await;
+    let second = Instance::start(Arc::new(Named("second", Duration::ZERO))).await;
+    let service = remote(vec![first.address.clone(), second.address.clone()], PATIENCE);
+    let mut at_first = Vec::new();
+    for id in 0..40 {
+        let outcome = asked(&service, id).await;
+        assert_eq!(asked(&service, id).await, outcome, "the same aggregate, the same instance");
+        if outcome == by("first") {
+            at_first.push(id);
+        }
+    }
+    assert!((5..35).contains(&at_first.len()), "both take their share: {} of 40", at_first.len());
+    // It says so first, and answers until it has been noticed.
+    first.is_ready.store(false, SeqCst);
+    for id in at_first.clone() {
+        let outcome = asked(&service, id).await;
+        assert!([by("first"), by("second")].contains(&outcome), "{outcome:?}");
+    }
+    assert_eq!(asked(&service, at_first[0]).await, by("second"));
+    drop(first);
+    for id in at_first {
+        assert_eq!(asked(&service, id).await, by("second"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_nobody_took_is_unavailable_and_one_without_an_answer_unknown() {
+    let gone = Instance::start(Arc::new(Named("gone", Duration::ZERO))).await.address.clone();
+    let nobody = asked(&remote(vec![gone], PATIENCE), 1).await;
+    let expected = UnavailableReason::Unreachable;
+    assert!(matches!(nobody, CommandOutcome::Unavailable { reason, .. } if reason == expected), "{nobody:?}");
+    let slow = Instance::start(Arc::new(Named("slow", PATIENCE))).await;
+    let late = asked(&remote(vec![slow.address.clone()], Duration::from_millis(100)), 1).await;
+    assert_eq!(late, CommandOutcome::Unknown);
+}

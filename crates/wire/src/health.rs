@@ -1,0 +1,54 @@
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+
+use futures_util::future::{join_all, select};
+use runtime::Shutdown;
+
+use crate::Caller;
+
+/// How often instances are asked whether they are ready.
+const ASK_EVERY: Duration = Duration::from_millis(250);
+/// How often names are looked up again, counted in rounds of asking.
+const LOOK_UP_EVERY: u32 = 20;
+
+/// Keeps what is known of the instances fresh.
+pub(crate) async fn watch(caller: Caller, shutdown: Shutdown) {
+    let mut round = 0;
+    loop {
+        if round % LOOK_UP_EVERY == 0 {
+            look_up(&caller).await;
+        }
+        round += 1;
+        join_all(caller.instances().all().into_iter().map(|address| ask(&caller, address))).await;
+        let pause = caller.runtime().sleep(ASK_EVERY);
+        select(std::pin::pin!(shutdown.requested()), pause).await;
+        if shutdown.is_requested() {
+            return;
+        }
+    }
+}
+
+async fn ask(caller: &Caller, address: SocketAddr) {
+    let is_ready = caller.is_ready(address).await;
+    if caller.instances().set_ready(address, is_ready) {
+        if is_ready {
+            tracing::info!(instance = %address, "an instance takes calls");
+        } else {
+            tracing::warn!(instance = %address, "an instance takes no calls");
+        }
+    }
+}
+
+/// What cannot be looked up leaves what was known: a name server's bad minute is no reason to forget instances.
+async fn look_up(caller: &Caller) {
+    let mut found = BTreeSet::new();
+    for name in caller.instances().names() {
+        match tokio::net::lookup_host(name).await {
+            Ok(addresses) => found.extend(addresses),
+            Err(error) => {
+                tracing::warn!(instance = %name, error = %error, "an instance's name cannot be looked up");
+                return;
+            }
+        }
+    }
+    caller.instances().found(found.into_iter().collect());
+}

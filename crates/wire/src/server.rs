@@ -1,0 +1,177 @@
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use runtime::{Runtime, Shutdown};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    Error,
+    caller::{ENDING, FRAME_TYPE},
+};
+
+/// What answers calls.
+pub trait Answers: Send + Sync + 'static {
+    /// Answers the call at `path`; an error's text goes to the caller, who then knows that nothing was done.
+    fn answer(&self, path: &str, frame: Bytes) -> BoxFuture<'static, Result<Bytes, Error>>;
+
+    /// Whether calls are taken. One that ends says so here first, and goes on answering until callers have noticed.
+    fn is_ready(&self) -> bool;
+}
+
+/// Bounds of what is taken.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerLimits {
+    /// Most connections at a time.
+    pub connections_max: usize,
+    /// Most bytes of a call.
+    pub call_bytes_max: usize,
+    /// How long a call may take to arrive.
+    pub arrival_time_max: Duration,
+}
+
+impl Default for ServerLimits {
+    fn default() -> Self {
+        Self { connections_max: 4096, call_bytes_max: 8 * 1024 * 1024, arrival_time_max: Duration::from_secs(10) }
+    }
+}
+
+/// A socket that calls come to.
+#[derive(Debug)]
+pub struct Endpoint {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Endpoint {
+    /// Listens on `address`; port 0 takes a free one. To be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`Error::NotLoopback`], [`Error::Bind`].
+    pub fn bind(address: SocketAddr) -> Result<Self, Error> {
+        if !address.ip().is_loopback() {
+            return Err(Error::NotLoopback { address });
+        }
+        let failed = |source| Error::Bind { address, source };
+        let listener = std::net::TcpListener::bind(address).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let listener = TcpListener::from_std(listener).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, address })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Answers calls until `shutdown`, then finishes those under way.
+pub async fn serve(
+    endpoint: Endpoint,
+    answers: Arc<dyn Answers>,
+    limits: ServerLimits,
+    runtime: Runtime,
+    shutdown: Shutdown,
+) {
+    let places = Arc::new(Semaphore::new(limits.connections_max));
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = shutdown.requested() => break,
+            accepted = endpoint.listener.accept() => accepted,
+        };
+        let (Ok((socket, _)), Ok(place)) = (accepted, places.clone().try_acquire_owned()) else {
+            // Out of descriptors, or too many at once: neither gets better by asking again at once.
+            runtime.sleep(Duration::from_millis(10)).await;
+            continue;
+        };
+        let connection = Connection { answers: answers.clone(), limits, runtime: runtime.clone() };
+        let shutdown = shutdown.clone();
+        connections.spawn(async move {
+            let _place = place;
+            connection.run(socket, shutdown).await;
+        });
+    }
+    drop(endpoint);
+    connections.close();
+    connections.wait().await;
+}
+
+#[derive(Clone)]
+struct Connection {
+    answers: Arc<dyn Answers>,
+    limits: ServerLimits,
+    runtime: Runtime,
+}
+
+impl Connection {
+    async fn run(self, socket: TcpStream, shutdown: Shutdown) {
+        // Latency, not throughput: a failure to set it costs that and nothing else.
+        let _ = socket.set_nodelay(true);
+        let service = service_fn(|request| {
+            let connection = self.clone();
+            async move { Ok::<_, Infallible>(connection.answer(request).await) }
+        });
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX).max_headers(32);
+        let mut serving = std::pin::pin!(http.serve_connection(TokioIo::new(socket), service));
+        // How a caller ends its connection is its own affair.
+        tokio::select! {
+            _ = serving.as_mut() => return,
+            () = shutdown.requested() => serving.as_mut().graceful_shutdown(),
+        }
+        let _ = serving.await;
+    }
+
+    async fn answer(self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let is_ready = self.answers.is_ready();
+        let mut response = match (request.method(), request.uri().path()) {
+            (&Method::GET, "/ready") if is_ready => text(StatusCode::OK, "ready\n"),
+            (&Method::GET, "/ready") => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+            (&Method::POST, _) => self.call(request).await,
+            _ => text(StatusCode::METHOD_NOT_ALLOWED, "calls are POST\n"),
+        };
+        if !is_ready {
+            response.headers_mut().insert(ENDING, HeaderValue::from_static("1"));
+        }
+        response
+    }
+
+    async fn call(self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let (head, body) = request.into_parts();
+        let arriving = Limited::new(body, self.limits.call_bytes_max).collect();
+        let frame = match self.runtime.timeout(self.limits.arrival_time_max, arriving).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(error)) => return text(StatusCode::BAD_REQUEST, format!("the call did not arrive: {error}\n")),
+            Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "the call did not arrive in time\n"),
+        };
+        match self.answers.answer(head.uri.path(), frame).await {
+            Ok(frame) => {
+                let mut response = Response::new(Full::new(frame));
+                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(FRAME_TYPE));
+                response
+            }
+            Err(error) => text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+        }
+    }
+}
+
+/// Between a kept connection's calls, the caller gives up before.
+const HEAD_TIME_MAX: Duration = Duration::from_secs(90);
+
+fn text(status: StatusCode, said: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(said.into()));
+    *response.status_mut() = status;
+    response
+}
