@@ -19,7 +19,8 @@ mod problem; // RFC 9457, and the table of codes
 mod query; // a request becomes a query
 mod query_answer; // what became of it becomes a response
 mod route; // which path is what
+mod served; // on a socket of its own
 mod telemetry;
 mod tracestate; // the W3C header of that name
 
-pub use self::{config::Config, gateway::ApiGateway, telemetry::Metrics};
+pub use self::{config::Config, gateway::ApiGateway, served::Served, telemetry::Metrics};

@@ -35,6 +35,7 @@ mod listener; // sockets, limits, drain
 mod origin; // a request's id and trace
 mod picker; // power of two choices
 mod refusal; // the answers of its own
+mod remote; // gateways in other processes
 mod telemetry;
 
 pub use self::{
@@ -43,5 +44,6 @@ pub use self::{
     headers::Peer,
     instance::Instance,
     listener::{Drained, Limits, Listener, serve},
+    remote::remote,
     telemetry::Metrics,
 };

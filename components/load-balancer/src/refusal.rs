@@ -26,6 +26,10 @@ pub(crate) enum Refusal {
     QueryTimedOut,
     /// A command was not answered in time. It may have been decided.
     CommandTimedOut,
+    /// The instance that had a query is gone. Nothing happened.
+    QueryLost,
+    /// The instance that had a command is gone. It may have been decided.
+    CommandLost,
 }
 
 /// How long a client is asked to stay away before it tries again, in seconds.
@@ -80,8 +84,10 @@ impl Refusal {
             Self::HeadTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Loop => StatusCode::LOOP_DETECTED,
-            Self::NoInstance | Self::TooManyConnections | Self::QueryTimedOut => StatusCode::SERVICE_UNAVAILABLE,
-            Self::CommandTimedOut => StatusCode::GATEWAY_TIMEOUT,
+            Self::NoInstance | Self::TooManyConnections | Self::QueryTimedOut | Self::QueryLost => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::CommandTimedOut | Self::CommandLost => StatusCode::GATEWAY_TIMEOUT,
         }
     }
 
@@ -106,15 +112,15 @@ impl Refusal {
             Self::HeadTooLarge(_) => ("headers-too-large", "The request's head is too large"),
             Self::BodyTooLarge { .. } => ("content-too-large", "The request's body is too large"),
             Self::Loop => ("loop-detected", "The request goes round in a circle"),
-            Self::NoInstance | Self::TooManyConnections | Self::QueryTimedOut => {
+            Self::NoInstance | Self::TooManyConnections | Self::QueryTimedOut | Self::QueryLost => {
                 ("unavailable", "The service is unavailable")
             }
-            Self::CommandTimedOut => ("outcome-unknown", "The outcome is unknown"),
+            Self::CommandTimedOut | Self::CommandLost => ("outcome-unknown", "The outcome is unknown"),
         }
     }
 
     fn is_retryable(self) -> bool {
-        matches!(self, Self::NoInstance | Self::TooManyConnections | Self::QueryTimedOut | Self::CommandTimedOut)
+        matches!(self.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
     }
 
     fn detail(self) -> String {
@@ -127,6 +133,12 @@ impl Refusal {
             Self::NoInstance => "no API Gateway is ready: try again".to_owned(),
             Self::TooManyConnections => "too many connections are open: reuse them, or try again".to_owned(),
             Self::QueryTimedOut => "the query was not answered in time: try again".to_owned(),
+            Self::QueryLost => "the API Gateway that had the query is gone: try again".to_owned(),
+            Self::CommandLost => {
+                "the API Gateway that had the command is gone, and the command may have been carried out: \
+                                  send it again with the same Idempotency-Key"
+                    .to_owned()
+            }
             Self::CommandTimedOut => {
                 "the command was not answered in time and may have been carried out: send it again with the same \
                  Idempotency-Key"

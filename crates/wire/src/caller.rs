@@ -10,10 +10,10 @@ use hyper_util::{
 };
 use runtime::{Runtime, Shutdown};
 
-use crate::{Instances, health};
+use crate::{Instances, health, server::READY};
 
 /// The header by which an instance that is ending says so with each answer.
-pub(crate) const ENDING: &str = "diptych-ending";
+pub const ENDING: &str = "diptych-ending";
 /// What a frame's body is called.
 pub(crate) const FRAME_TYPE: &str = "application/vnd.diptych.frame";
 
@@ -58,6 +58,12 @@ impl Caller {
     /// Starts to look after `instances`, until `shutdown`.
     #[must_use]
     pub fn start(runtime: &Runtime, instances: Instances, limits: CallerLimits, shutdown: Shutdown) -> Self {
+        let caller = Self::new(runtime, instances, limits);
+        drop(runtime.spawn("health of instances", health::watch(caller.clone(), shutdown)));
+        caller
+    }
+
+    fn new(runtime: &Runtime, instances: Instances, limits: CallerLimits) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(limits.connect_time_max));
@@ -66,9 +72,7 @@ impl Caller {
             .pool_idle_timeout(IDLE_TIME_MAX)
             .pool_max_idle_per_host(limits.idle_connections_max)
             .build(connector);
-        let caller = Self { client, runtime: runtime.clone(), instances, limits };
-        drop(runtime.spawn("health of instances", health::watch(caller.clone(), shutdown)));
-        caller
+        Self { client, runtime: runtime.clone(), instances, limits }
     }
 
     /// The instances that are called.
@@ -139,7 +143,7 @@ impl Caller {
 
     /// Asks an instance whether it takes calls.
     pub(crate) async fn is_ready(&self, instance: SocketAddr) -> bool {
-        let request = Request::get(format!("http://{instance}/ready")).body(Full::new(Bytes::new()));
+        let request = Request::get(format!("http://{instance}{READY}")).body(Full::new(Bytes::new()));
         let Ok(request) = request else { return false };
         let asked = self.runtime.timeout(self.limits.connect_time_max, self.client.request(request)).await;
         matches!(asked, Ok(Ok(response)) if response.status() == StatusCode::OK)

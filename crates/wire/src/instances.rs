@@ -64,10 +64,16 @@ impl Instances {
     }
 
     /// Notes whether an instance takes calls. True where that is news.
-    pub(crate) fn set_ready(&self, address: SocketAddr, is_ready: bool) -> bool {
+    pub fn set_ready(&self, address: SocketAddr, is_ready: bool) -> bool {
         let mut known = self.inner.known.lock();
         let instance = known.iter_mut().find(|instance| instance.address == address);
         instance.is_some_and(|instance| std::mem::replace(&mut instance.is_ready, is_ready) != is_ready)
+    }
+
+    /// Each that is known, and whether it takes calls.
+    #[must_use]
+    pub fn states(&self) -> Vec<(SocketAddr, bool)> {
+        self.inner.known.lock().iter().map(|instance| (instance.address, instance.is_ready)).collect()
     }
 
     /// How many are known to be ready.

@@ -19,9 +19,9 @@ mod instances; // the addresses of a role, and which of them to call
 mod server; // the other end
 
 pub use self::{
-    caller::{CallError, Caller, CallerLimits},
+    caller::{CallError, Caller, CallerLimits, ENDING},
     error::Error,
     frame::Frame,
     instances::Instances,
-    server::{Answers, Endpoint, ServerLimits, serve},
+    server::{Answers, Endpoint, Responds, ServerLimits, serve, serve_http},
 };

@@ -4,7 +4,11 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    body::{Body, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use runtime::{Runtime, Shutdown};
 use tokio::{
@@ -75,6 +79,21 @@ impl Endpoint {
     }
 }
 
+/// What answers requests of HTTP, for a box whose contract that is.
+pub trait Responds: Send + Sync + 'static {
+    /// An answer's body.
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static;
+
+    /// Answers one request.
+    fn respond(&self, request: Request<Incoming>) -> BoxFuture<'static, Response<Self::Body>>;
+
+    /// As [`Answers::is_ready`].
+    fn is_ready(&self) -> bool;
+
+    /// Says whether requests are taken, to whoever asks at the path for that.
+    fn say_ready(is_ready: bool) -> Response<Self::Body>;
+}
+
 /// Answers calls until `shutdown`, then finishes those under way.
 pub async fn serve(
     endpoint: Endpoint,
@@ -83,7 +102,20 @@ pub async fn serve(
     runtime: Runtime,
     shutdown: Shutdown,
 ) {
-    let places = Arc::new(Semaphore::new(limits.connections_max));
+    let connections_max = limits.connections_max;
+    let calls = Arc::new(Calls { answers, limits, runtime: runtime.clone() });
+    serve_http(endpoint, calls, connections_max, runtime, shutdown).await;
+}
+
+/// Answers requests until `shutdown`, then finishes those under way.
+pub async fn serve_http<R: Responds>(
+    endpoint: Endpoint,
+    responds: Arc<R>,
+    connections_max: usize,
+    runtime: Runtime,
+    shutdown: Shutdown,
+) {
+    let places = Arc::new(Semaphore::new(connections_max));
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -96,11 +128,10 @@ pub async fn serve(
             runtime.sleep(Duration::from_millis(10)).await;
             continue;
         };
-        let connection = Connection { answers: answers.clone(), limits, runtime: runtime.clone() };
-        let shutdown = shutdown.clone();
+        let (responds, shutdown) = (responds.clone(), shutdown.clone());
         connections.spawn(async move {
             let _place = place;
-            connection.run(socket, shutdown).await;
+            connection(responds, socket, shutdown).await;
         });
     }
     drop(endpoint);
@@ -108,46 +139,62 @@ pub async fn serve(
     connections.wait().await;
 }
 
+async fn connection<R: Responds>(responds: Arc<R>, socket: TcpStream, shutdown: Shutdown) {
+    // Latency, not throughput: a failure to set it costs that and nothing else.
+    let _ = socket.set_nodelay(true);
+    let service = service_fn(|request: Request<Incoming>| {
+        let responds = responds.clone();
+        async move {
+            let is_ready = responds.is_ready();
+            let mut response = match request.uri().path() {
+                READY => R::say_ready(is_ready),
+                _ => responds.respond(request).await,
+            };
+            if !is_ready {
+                response.headers_mut().insert(ENDING, HeaderValue::from_static("1"));
+            }
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX).max_headers(HEADERS_MAX);
+    let mut serving = std::pin::pin!(http.serve_connection(TokioIo::new(socket), service));
+    // How a caller ends its connection is its own affair.
+    tokio::select! {
+        _ = serving.as_mut() => return,
+        () = shutdown.requested() => serving.as_mut().graceful_shutdown(),
+    }
+    let _ = serving.await;
+}
+
+/// Calls as requests of HTTP.
 #[derive(Clone)]
-struct Connection {
+struct Calls {
     answers: Arc<dyn Answers>,
     limits: ServerLimits,
     runtime: Runtime,
 }
 
-impl Connection {
-    async fn run(self, socket: TcpStream, shutdown: Shutdown) {
-        // Latency, not throughput: a failure to set it costs that and nothing else.
-        let _ = socket.set_nodelay(true);
-        let service = service_fn(|request| {
-            let connection = self.clone();
-            async move { Ok::<_, Infallible>(connection.answer(request).await) }
-        });
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX).max_headers(32);
-        let mut serving = std::pin::pin!(http.serve_connection(TokioIo::new(socket), service));
-        // How a caller ends its connection is its own affair.
-        tokio::select! {
-            _ = serving.as_mut() => return,
-            () = shutdown.requested() => serving.as_mut().graceful_shutdown(),
+impl Responds for Calls {
+    type Body = Full<Bytes>;
+
+    fn respond(&self, request: Request<Incoming>) -> BoxFuture<'static, Response<Full<Bytes>>> {
+        if request.method() != Method::POST {
+            return Box::pin(async { text(StatusCode::METHOD_NOT_ALLOWED, "calls are POST\n") });
         }
-        let _ = serving.await;
+        Box::pin(self.clone().call(request))
     }
 
-    async fn answer(self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        let is_ready = self.answers.is_ready();
-        let mut response = match (request.method(), request.uri().path()) {
-            (&Method::GET, "/ready") if is_ready => text(StatusCode::OK, "ready\n"),
-            (&Method::GET, "/ready") => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
-            (&Method::POST, _) => self.call(request).await,
-            _ => text(StatusCode::METHOD_NOT_ALLOWED, "calls are POST\n"),
-        };
-        if !is_ready {
-            response.headers_mut().insert(ENDING, HeaderValue::from_static("1"));
-        }
-        response
+    fn is_ready(&self) -> bool {
+        self.answers.is_ready()
     }
 
+    fn say_ready(is_ready: bool) -> Response<Full<Bytes>> {
+        if is_ready { text(StatusCode::OK, "ready\n") } else { text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n") }
+    }
+}
+
+impl Calls {
     async fn call(self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let (head, body) = request.into_parts();
         let arriving = Limited::new(body, self.limits.call_bytes_max).collect();
@@ -167,6 +214,9 @@ impl Connection {
     }
 }
 
+/// Where an instance says whether it is ready.
+pub(crate) const READY: &str = "/.diptych/ready";
+const HEADERS_MAX: usize = 128;
 /// Between a kept connection's calls, the caller gives up before.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(90);
 

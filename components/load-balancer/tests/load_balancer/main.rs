@@ -6,6 +6,7 @@ mod support;
 mod drain;
 mod forwarding;
 mod limits;
+mod remote;
 mod spreading;
 mod strictness;
 mod telemetry;

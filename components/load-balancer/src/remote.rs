@@ -1,0 +1,131 @@
+//! API Gateways in other processes.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "an adapter at the edge: hyper's pooled client has tokio's sockets and timers"
+)]
+
+use std::{collections::BTreeMap, convert::Infallible, net::SocketAddr, time::Duration};
+
+use axum::body::Body;
+use futures_util::future::{BoxFuture, select};
+use http::{
+    Method, Request, Response, Uri, Version,
+    uri::{Authority, Scheme},
+};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use runtime::{Runtime, Shutdown};
+use wire::Instances;
+
+use crate::{Instance, Metrics, origin::Origin, refusal::Refusal};
+
+/// How long making a connection may take.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(1);
+/// Idle connections are given up after this, before the other end does.
+const IDLE_TIME_MAX: Duration = Duration::from_secs(30);
+const IDLE_CONNECTIONS_MAX: usize = 256;
+/// How often what is known of the instances is carried over.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// The instances at these addresses, none of them ready yet. They become so, and cease to be, as `known` has it; that is
+/// followed until `shutdown`. An address that is no longer known takes no further request.
+#[must_use]
+pub fn remote(known: &Instances, runtime: &Runtime, metrics: &Metrics, shutdown: Shutdown) -> Vec<Instance> {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(CONNECT_TIME_MAX));
+    let client = Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_TIME_MAX)
+        .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
+        .build(connector);
+    let instance = |(address, _): (SocketAddr, bool)| {
+        let gateway = Remote { address, client: client.clone(), known: known.clone(), runtime: runtime.clone() };
+        let instance = Instance::new(address.to_string(), gateway, metrics);
+        instance.set_ready(false);
+        (address, instance)
+    };
+    let instances: BTreeMap<SocketAddr, Instance> = known.states().into_iter().map(instance).collect();
+    let all = instances.values().cloned().collect();
+    drop(runtime.spawn("readiness of gateways", follow(known.clone(), instances, runtime.clone(), shutdown)));
+    all
+}
+
+async fn follow(known: Instances, instances: BTreeMap<SocketAddr, Instance>, runtime: Runtime, shutdown: Shutdown) {
+    while !shutdown.is_requested() {
+        let states: BTreeMap<SocketAddr, bool> = known.states().into_iter().collect();
+        for (address, instance) in &instances {
+            let is_ready = states.get(address).copied().unwrap_or(false);
+            if instance.is_ready() != is_ready {
+                instance.set_ready(is_ready);
+            }
+        }
+        select(std::pin::pin!(shutdown.requested()), runtime.sleep(LOOK_EVERY)).await;
+    }
+}
+
+/// One gateway, as a service.
+#[derive(Clone)]
+struct Remote {
+    address: SocketAddr,
+    client: Client<HttpConnector, Body>,
+    known: Instances,
+    runtime: Runtime,
+}
+
+impl tower::Service<Request<Body>> for Remote {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Infallible>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let remote = self.clone();
+        Box::pin(async move { Ok(remote.send(request).await) })
+    }
+}
+
+impl Remote {
+    async fn send(self, mut request: Request<Body>) -> Response<Body> {
+        let origin = Origin::of(request.headers(), &self.runtime);
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        *request.uri_mut() = at(self.address, request.uri());
+        *request.version_mut() = Version::HTTP_11;
+        match self.client.request(request).await {
+            Ok(response) => {
+                let mut response = response.map(Body::new);
+                if response.headers_mut().remove(wire::ENDING).is_some() {
+                    self.known.set_ready(self.address, false);
+                }
+                response
+            }
+            Err(error) => {
+                let refusal = match (error.is_connect(), is_read) {
+                    // A connection that could not be made has carried nothing.
+                    (true, _) => Refusal::NoInstance,
+                    (false, true) => Refusal::QueryLost,
+                    (false, false) => Refusal::CommandLost,
+                };
+                if error.is_connect() {
+                    self.known.set_ready(self.address, false);
+                }
+                tracing::warn!(instance = %self.address, error = %error, "an API Gateway did not answer");
+                refusal.response(&origin)
+            }
+        }
+    }
+}
+
+/// The same request target at an address.
+fn at(address: SocketAddr, uri: &Uri) -> Uri {
+    let mut parts = uri.clone().into_parts();
+    parts.scheme = Some(Scheme::HTTP);
+    parts.authority = Authority::try_from(address.to_string()).ok();
+    Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
+}
