@@ -3,9 +3,11 @@
 //! The Event Handler writes through [`RowWriter`], the Query Service reads through [`RowReader`]; all else is private.
 //! [`RowScan`] reads past damage, for whoever verifies rows.
 
+mod checksum; // how a row is known to be what was written
 mod error; // why it failed, and whether to try again
 mod sqlite; // the embedded implementation
 mod store; // the two contracts
+mod succession; // which generation may answer in the place of which
 mod telemetry; // metrics and spans
 
 pub use self::{
