@@ -11,7 +11,7 @@ mod succession; // which generation may answer in the place of which
 mod telemetry; // metrics and spans
 
 pub use self::{
-    error::Error,
+    error::{Error, Source},
     sqlite::{RowScan, ScannedCheckpoint, ScannedGeneration, ScannedRow, SqliteConfig, SqliteQueryDatabase},
     store::{
         Checkpoint, Commit, CommitOutcome, Comparison, Direction, Filter, Forked, Generation, GenerationStatus,
