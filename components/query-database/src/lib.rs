@@ -5,6 +5,7 @@
 
 mod checksum; // how a row is known to be what was written
 mod error; // why it failed, and whether to try again
+mod postgres; // the distributed implementation
 mod sqlite; // the embedded implementation
 mod store; // the two contracts
 mod succession; // which generation may answer in the place of which
@@ -12,6 +13,7 @@ mod telemetry; // metrics and spans
 
 pub use self::{
     error::{Error, Source},
+    postgres::{PostgresConfig, PostgresQueryDatabase, PostgresReader},
     sqlite::{RowScan, ScannedCheckpoint, ScannedGeneration, ScannedRow, SqliteConfig, SqliteQueryDatabase},
     store::{
         Checkpoint, Commit, CommitOutcome, Comparison, Direction, Filter, Forked, Generation, GenerationStatus,

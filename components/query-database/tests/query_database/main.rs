@@ -1,9 +1,13 @@
-//! The embedded query database as its neighbours see it.
+//! The query databases as their neighbours see them.
 
 mod conformance;
 mod flush;
 mod indexes;
 mod memtable;
+mod postgres;
+mod postgres_fences;
+mod postgres_roles;
+mod server;
 mod sqlite;
 mod support;
 mod telemetry;

@@ -1,0 +1,118 @@
+//! Connections to one address, as many as are allowed, and none that anybody has left in the middle of something.
+
+use std::{future::Future, ops::Deref, sync::Arc, time::Duration};
+
+use deadpool_postgres::{ClientWrapper, Manager, ManagerConfig, Object, Pool, RecyclingMethod};
+use runtime::Runtime;
+use tokio_postgres::{Config, NoTls};
+
+use super::{config, trouble::Trouble};
+use crate::{Error, PostgresConfig};
+
+/// The connections to one address.
+pub(super) struct Connections {
+    /// How errors name the database.
+    pub(super) database: Arc<str>,
+    pool: Pool,
+    runtime: Runtime,
+    connect_duration_max: Duration,
+    /// The server ends a statement before.
+    answer_duration_max: Duration,
+}
+
+/// A connection in use. Dropped, it is closed: who did not come to an end has left an answer, or a transaction, on it.
+pub(super) struct Connection(Option<Object>);
+
+/// Statements that a connection keeps prepared: a few for each generation. Where there are more, all are prepared anew.
+const STATEMENTS_MAX: usize = 256;
+
+/// So much later than the server would have is a statement given up.
+const GRACE: Duration = Duration::from_secs(5);
+
+impl Connections {
+    pub(super) fn new(
+        address: Config,
+        connections_max: usize,
+        settings: &PostgresConfig,
+        runtime: &Runtime,
+    ) -> Result<Self, Error> {
+        let database: Arc<str> = config::name(&address).into();
+        let manager = Manager::from_config(address, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+        let pool = Pool::builder(manager).max_size(connections_max.max(1)).build();
+        Ok(Self {
+            pool: pool.map_err(|source| Error::Open { database: database.to_string(), source: source.into() })?,
+            database,
+            runtime: runtime.clone(),
+            connect_duration_max: settings.connect_duration_max,
+            answer_duration_max: settings.statement_duration_max + GRACE,
+        })
+    }
+
+    /// Runs `work` on a connection of its own, which `work` gives back where it has come to an end.
+    pub(super) async fn run<T, F>(&self, work: impl FnOnce(Connection) -> F) -> Result<T, Trouble>
+    where
+        F: Future<Output = Result<(Connection, T), Trouble>>,
+    {
+        let connection = self.connect().await?;
+        let worked = self.runtime.timeout(self.answer_duration_max, work(connection)).await;
+        let (connection, done) = worked.map_err(|silent| Trouble::Lost(silent.into()))??;
+        connection.give_back();
+        Ok(done)
+    }
+
+    /// As [`Self::run`], for what changes nothing: it is tried once more where the connection was lost meanwhile. Connections
+    /// that were idle when their server was restarted are found out in this way, all at once.
+    pub(super) async fn read<T, F>(&self, work: impl Fn(Connection) -> F) -> Result<T, Trouble>
+    where
+        F: Future<Output = Result<(Connection, T), Trouble>>,
+    {
+        match self.run(&work).await {
+            Err(trouble) if trouble.is_of_the_connection() => {
+                self.let_go_of_closed();
+                self.run(&work).await
+            }
+            result => result,
+        }
+    }
+
+    /// Makes room for connections that work, where all were lost at once.
+    pub(super) fn let_go_of_closed(&self) {
+        self.pool.retain(|connection, _| !connection.is_closed());
+    }
+
+    async fn connect(&self) -> Result<Connection, Trouble> {
+        let free = self.runtime.timeout(self.connect_duration_max, self.pool.get()).await;
+        let object = free.map_err(|late| Trouble::Unsent(late.into()))?;
+        let object = object.map_err(|error| match error {
+            deadpool_postgres::PoolError::Backend(source) => Trouble::Unsent(source.into()),
+            error => Trouble::Unsent(error.into()),
+        })?;
+        if object.statement_cache.size() > STATEMENTS_MAX {
+            object.statement_cache.clear();
+        }
+        Ok(Connection(Some(object)))
+    }
+}
+
+impl Connection {
+    fn give_back(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some(object) = self.0.take() {
+            drop(Object::take(object));
+        }
+    }
+}
+
+impl Deref for Connection {
+    type Target = ClientWrapper;
+
+    fn deref(&self) -> &ClientWrapper {
+        // Only `give_back` and `drop` take it away, and both end the connection's use.
+        self.0.as_deref().unwrap_or_else(|| unreachable!("a connection is used before it is given back"))
+    }
+}

@@ -1,0 +1,83 @@
+//! What goes wrong on a connection, and what that says of what was asked.
+
+use tokio_postgres::{Error as PgError, error::SqlState};
+
+use crate::{Error, Source};
+
+/// Why something asked of PostgreSQL was not done.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// Nothing was sent: there is no connection.
+    Unsent(Source),
+    /// The connection, or whoever is behind it, is gone or silent. What was sent last may have been done.
+    Lost(Source),
+    /// The server says no: the transaction is undone.
+    Refused(PgError),
+    /// What is wrong is known without the server.
+    Known(Error),
+}
+
+impl From<PgError> for Trouble {
+    fn from(error: PgError) -> Self {
+        match error.code() {
+            // A server that ends, by order or after the crash of another process, says so on its way.
+            Some(&SqlState::ADMIN_SHUTDOWN | &SqlState::CRASH_SHUTDOWN | &SqlState::CANNOT_CONNECT_NOW) | None => {
+                Self::Lost(error.into())
+            }
+            Some(_) => Self::Refused(error),
+        }
+    }
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self::Known(error)
+    }
+}
+
+impl Trouble {
+    /// Whether a fresh connection may have the answer.
+    pub(super) fn is_of_the_connection(&self) -> bool {
+        matches!(self, Self::Lost(_))
+    }
+
+    pub(super) fn code(&self) -> Option<&SqlState> {
+        match self {
+            Self::Refused(error) => error.code(),
+            _ => None,
+        }
+    }
+
+    /// Of something that changes nothing.
+    pub(super) fn reading(self, database: &str) -> Error {
+        self.into_error(database, |database, source| Error::Read { database, source })
+    }
+
+    /// Of a change before its commit: nothing is stored.
+    pub(super) fn writing(self, database: &str) -> Error {
+        self.into_error(database, |database, source| Error::Write { database, source })
+    }
+
+    /// Of a change whose commit may have been on its way.
+    pub(super) fn committing(self, database: &str) -> Error {
+        match self {
+            Self::Lost(source) => Error::Commit { database: database.to_owned(), source },
+            known => known.writing(database),
+        }
+    }
+
+    fn into_error(self, database: &str, otherwise: impl FnOnce(String, Source) -> Error) -> Error {
+        let database = database.to_owned();
+        match self {
+            Self::Known(error) => error,
+            Self::Unsent(source) | Self::Lost(source) => otherwise(database, source),
+            Self::Refused(source) => match source.code() {
+                Some(&SqlState::DATA_CORRUPTED | &SqlState::INDEX_CORRUPTED) => {
+                    Error::Damaged { database, source: source.into() }
+                }
+                Some(&SqlState::DISK_FULL) => Error::StorageFull { database },
+                _ => otherwise(database, source.into()),
+            },
+        }
+    }
+}
