@@ -74,8 +74,7 @@ pub struct PostgresServer {
 }
 
 impl PostgresServer {
-    /// Copies this one, which is running, and starts the copy as a hot standby that follows it. It accepts connections before it
-    /// answers: whoever asks tries again while it says that it is starting up.
+    /// Copies this one, which is running, and starts the copy as a hot standby that follows it.
     ///
     /// # Errors
     /// [`Error::NotInstalled`]; what is said where it cannot be copied or does not start.
@@ -121,7 +120,7 @@ impl PostgresServer {
         }
         // SIGQUIT is PostgreSQL's immediate shutdown: it waits for nobody's connection.
         let mut keeper = Keeper::start(&command, "QUIT", self.folder.path())?;
-        if !port::wait(self.port, START_WAIT, || keeper.is_alive()) {
+        if !port::wait_for_postgres(self.port, SUPERUSER, START_WAIT, || keeper.is_alive()) {
             return Err(Error::NotReady {
                 program: self.postgres.clone(),
                 port: self.port,
