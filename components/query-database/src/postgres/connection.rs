@@ -55,7 +55,7 @@ impl Connections {
     {
         let connection = self.connect().await?;
         let worked = self.runtime.timeout(self.answer_duration_max, work(connection)).await;
-        let (connection, done) = worked.map_err(|silent| Trouble::Lost(silent.into()))??;
+        let (connection, done) = worked.map_err(Trouble::Silent)??;
         connection.give_back();
         Ok(done)
     }
@@ -68,16 +68,17 @@ impl Connections {
     {
         match self.run(&work).await {
             Err(trouble) if trouble.is_of_the_connection() => {
-                self.let_go_of_closed();
+                self.renew();
                 self.run(&work).await
             }
             result => result,
         }
     }
 
-    /// Makes room for connections that work, where all were lost at once.
-    pub(super) fn let_go_of_closed(&self) {
-        self.pool.retain(|connection, _| !connection.is_closed());
+    /// Closes what is idle: one connection was lost, and whatever took it may have taken others that do not know it yet. The
+    /// next call gets a fresh one.
+    pub(super) fn renew(&self) {
+        self.pool.retain(|_, _| false);
     }
 
     async fn connect(&self) -> Result<Connection, Trouble> {

@@ -155,7 +155,7 @@ impl PostgresReader {
             attempts += 1;
             match ask(address).await {
                 Err(trouble) if attempts < ATTEMPTS_MAX && self.may_be_elsewhere(&trouble) => {
-                    address.connections.let_go_of_closed();
+                    address.connections.renew();
                 }
                 answer => return answer,
             }
@@ -168,7 +168,7 @@ impl PostgresReader {
             Trouble::Unsent(_) => self.addresses.len() > 1,
             // A standby has undone what was in the way of its primary's changes.
             Trouble::Refused(error) => error.code() == Some(&SqlState::T_R_SERIALIZATION_FAILURE),
-            Trouble::Known(_) => false,
+            Trouble::Silent(_) | Trouble::Known(_) => false,
         }
     }
 
@@ -206,6 +206,7 @@ async fn inspect(connections: &Connections) -> Result<(), Error> {
     inspected.map_err(|trouble| match named(trouble, &database) {
         Trouble::Unsent(source) | Trouble::Lost(source) => Error::Open { database, source },
         Trouble::Refused(source) => Error::Open { database, source: source.into() },
+        Trouble::Silent(source) => Error::Open { database, source: source.into() },
         Trouble::Known(error) => error,
     })
 }

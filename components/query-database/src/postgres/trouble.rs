@@ -1,5 +1,6 @@
 //! What goes wrong on a connection, and what that says of what was asked.
 
+use runtime::Elapsed;
 use tokio_postgres::{Error as PgError, error::SqlState};
 
 use crate::{Error, Source};
@@ -9,8 +10,10 @@ use crate::{Error, Source};
 pub(super) enum Trouble {
     /// Nothing was sent: there is no connection.
     Unsent(Source),
-    /// The connection, or whoever is behind it, is gone or silent. What was sent last may have been done.
+    /// The connection, or whoever is behind it, is gone. What was sent last may have been done.
     Lost(Source),
+    /// Nothing was heard for longer than anything may take. What was sent last may have been done, or may still be.
+    Silent(Elapsed),
     /// The server says no: the transaction is undone.
     Refused(PgError),
     /// What is wrong is known without the server.
@@ -62,6 +65,7 @@ impl Trouble {
     pub(super) fn committing(self, database: &str) -> Error {
         match self {
             Self::Lost(source) => Error::Commit { database: database.to_owned(), source },
+            Self::Silent(source) => Error::Commit { database: database.to_owned(), source: source.into() },
             known => known.writing(database),
         }
     }
@@ -71,6 +75,7 @@ impl Trouble {
         match self {
             Self::Known(error) => error,
             Self::Unsent(source) | Self::Lost(source) => otherwise(database, source),
+            Self::Silent(source) => otherwise(database, source.into()),
             Self::Refused(source) => match source.code() {
                 Some(&SqlState::DATA_CORRUPTED | &SqlState::INDEX_CORRUPTED) => {
                     Error::Damaged { database, source: source.into() }
