@@ -42,6 +42,14 @@ pub enum Error {
         /// What the engine said.
         source: Source,
     },
+    /// The server does not answer, or has no room: it may later.
+    #[error("query database {database} cannot be reached")]
+    Unreachable {
+        /// Its address.
+        database: String,
+        /// What the driver said.
+        source: Source,
+    },
     /// The server has a database of somebody else's there. It was not touched.
     #[error("{database} has {found} and is no query database: name an empty database")]
     ForeignDatabase {
@@ -191,6 +199,7 @@ impl Error {
                 | Self::Write { .. }
                 | Self::StorageFull { .. }
                 | Self::Commit { .. }
+                | Self::Unreachable { .. }
                 | Self::NotServing { .. }
         )
     }

@@ -2,7 +2,7 @@
 
 use std::{future::Future, ops::Deref, sync::Arc, time::Duration};
 
-use deadpool_postgres::{ClientWrapper, Manager, ManagerConfig, Object, Pool, RecyclingMethod};
+use deadpool_postgres::{ClientWrapper, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod};
 use runtime::Runtime;
 use tokio_postgres::{Config, NoTls};
 
@@ -85,7 +85,7 @@ impl Connections {
         let free = self.runtime.timeout(self.connect_duration_max, self.pool.get()).await;
         let object = free.map_err(|late| Trouble::Unsent(late.into()))?;
         let object = object.map_err(|error| match error {
-            deadpool_postgres::PoolError::Backend(source) => Trouble::Unsent(source.into()),
+            PoolError::Backend(source) => Trouble::of_connecting(source),
             error => Trouble::Unsent(error.into()),
         })?;
         if object.statement_cache.size() > STATEMENTS_MAX {
@@ -98,6 +98,19 @@ impl Connections {
 impl Connection {
     fn give_back(mut self) {
         drop(self.0.take());
+    }
+
+    /// What was found out on it, with the connection itself unless that is of no more use. Outside of transactions only.
+    pub(super) fn with<T>(self, found: Result<T, Trouble>) -> Result<(Self, T), Trouble> {
+        match found {
+            Ok(found) => Ok((self, found)),
+            Err(Trouble::Known(error)) => {
+                // Known by an answer that has come to its end.
+                self.give_back();
+                Err(error.into())
+            }
+            Err(trouble) => Err(trouble),
+        }
     }
 }
 

@@ -68,7 +68,7 @@ impl PostgresQueryDatabase {
     /// Opens the database at `url` for writing. Reads go to `read_urls`, or there where none is named.
     ///
     /// # Errors
-    /// [`Error::NotMigrated`]; [`Error::Open`] where it does not answer.
+    /// [`Error::NotMigrated`]; [`Error::Unreachable`] where it does not answer; [`Error::Open`] where it refuses.
     pub async fn open(
         url: &str,
         read_urls: &[&str],
@@ -121,7 +121,7 @@ impl PostgresReader {
     /// Opens the database at these addresses for reading, each a primary or a hot standby of it.
     ///
     /// # Errors
-    /// [`Error::NotMigrated`]; [`Error::Open`] where none of them answers.
+    /// [`Error::NotMigrated`]; [`Error::Unreachable`] where none of them answers; [`Error::Open`] where one refuses.
     pub async fn open(urls: &[&str], runtime: &Runtime, config: &PostgresConfig) -> Result<Self, Error> {
         let mut addresses = Vec::with_capacity(urls.len());
         for url in urls {
@@ -133,8 +133,8 @@ impl PostgresReader {
         for address in &addresses {
             // One that is down may come back; one that is another's may not be among them.
             match inspect(&address.connections).await {
-                Err(error @ Error::Open { .. }) if found.is_err() => found = Err(error),
-                Err(Error::Open { .. }) => {}
+                Err(error @ Error::Unreachable { .. }) if found.is_err() => found = Err(error),
+                Err(Error::Unreachable { .. }) => {}
                 other => found = Ok(other?),
             }
         }
@@ -204,9 +204,9 @@ async fn inspect(connections: &Connections) -> Result<(), Error> {
         .await;
     let database = connections.database.to_string();
     inspected.map_err(|trouble| match named(trouble, &database) {
-        Trouble::Unsent(source) | Trouble::Lost(source) => Error::Open { database, source },
+        Trouble::Unsent(source) | Trouble::Lost(source) => Error::Unreachable { database, source },
+        Trouble::Silent(source) => Error::Unreachable { database, source: source.into() },
         Trouble::Refused(source) => Error::Open { database, source: source.into() },
-        Trouble::Silent(source) => Error::Open { database, source: source.into() },
         Trouble::Known(error) => error,
     })
 }

@@ -42,10 +42,11 @@ impl Address {
                 // Sent together: the second is in the transaction that the first begins.
                 let (begun, found) = join(begin, connection.query_opt(&serving, &parameters)).await;
                 begun?;
-                let found = found?.ok_or_else(|| not_serving(read_model))?;
-                let page = self.page(&connection, read_model, list, &found).await?;
-                connection.batch_execute("COMMIT").await?;
-                Ok((connection, page))
+                let page = self.page(&connection, read_model, list, found?).await;
+                if matches!(page, Ok(_) | Err(Trouble::Known(_))) {
+                    connection.batch_execute("COMMIT").await?;
+                }
+                connection.with(page)
             })
             .await
     }
@@ -55,8 +56,9 @@ impl Address {
         connection: &Connection,
         read_model: &str,
         list: &List,
-        serving: &tokio_postgres::Row,
+        serving: Option<tokio_postgres::Row>,
     ) -> Result<Option<ListRead>, Trouble> {
+        let serving = &serving.ok_or_else(|| not_serving(read_model))?;
         if serving.try_get::<_, i64>(WIDTH)?.cast_unsigned() != list.generation.0 {
             return Ok(None);
         }

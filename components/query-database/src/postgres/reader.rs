@@ -37,16 +37,21 @@ impl Address {
     pub(super) async fn point(&self, read_model: &str, key: &RowKey) -> Result<PointRead, Trouble> {
         self.connections
             .run(|connection| async move {
-                for _ in 0..ATTEMPTS_MAX {
-                    let table = self.serving(&connection, read_model).await?;
-                    if let Some(read) = self.point_of(&connection, &table, key).await? {
-                        return Ok((connection, read));
-                    }
-                    self.forget(&table);
-                }
-                Err(not_serving(read_model))
+                let read = self.point_on(&connection, read_model, key).await;
+                connection.with(read)
             })
             .await
+    }
+
+    async fn point_on(&self, connection: &Connection, read_model: &str, key: &RowKey) -> Result<PointRead, Trouble> {
+        for _ in 0..ATTEMPTS_MAX {
+            let table = self.serving(connection, read_model).await?;
+            if let Some(read) = self.point_of(connection, &table, key).await? {
+                return Ok(read);
+            }
+            self.forget(&table);
+        }
+        Err(not_serving(read_model))
     }
 
     async fn point_of(
@@ -74,15 +79,19 @@ impl Address {
     pub(super) async fn checkpoint(&self, read_model: &str) -> Result<Checkpoint, Trouble> {
         self.connections
             .run(|connection| async move {
-                let statement = connection.prepare_cached(serving_checkpoint()).await?;
-                let found = connection.query_opt(&statement, &[&read_model]).await?;
-                let found = found.ok_or_else(|| not_serving(read_model))?;
-                let generation = Generation(found.try_get::<_, i64>(WIDTH)?.cast_unsigned());
-                let checkpoint = checkpoint::read(&connection, &self.lineages, &found, generation).await?;
-                let checkpoint = checkpoint.ok_or_else(|| not_serving(read_model))?;
-                Ok((connection, checkpoint))
+                let checkpoint = self.checkpoint_on(&connection, read_model).await;
+                connection.with(checkpoint)
             })
             .await
+    }
+
+    async fn checkpoint_on(&self, connection: &Connection, read_model: &str) -> Result<Checkpoint, Trouble> {
+        let statement = connection.prepare_cached(serving_checkpoint()).await?;
+        let found = connection.query_opt(&statement, &[&read_model]).await?;
+        let found = found.ok_or_else(|| not_serving(read_model))?;
+        let generation = Generation(found.try_get::<_, i64>(WIDTH)?.cast_unsigned());
+        let checkpoint = checkpoint::read(connection, &self.lineages, &found, generation).await?;
+        checkpoint.ok_or_else(|| not_serving(read_model))
     }
 
     /// The generation that serves now.
@@ -90,9 +99,10 @@ impl Address {
         self.serving.lock().retain(|known| known.read_model.name != read_model);
         self.connections
             .run(|connection| async move {
-                let table = self.serving(&connection, read_model).await?;
-                let serving = Serving { generation: table.generation, read_model: table.read_model.clone() };
-                Ok((connection, serving))
+                let table = self.serving(&connection, read_model).await;
+                let serving =
+                    |table: Arc<Table>| Serving { generation: table.generation, read_model: table.read_model.clone() };
+                connection.with(table.map(serving))
             })
             .await
     }

@@ -39,6 +39,16 @@ impl From<Error> for Trouble {
 }
 
 impl Trouble {
+    /// Of a connection that could not be made. A server that is full, or not up yet, may have room later; one that knows the
+    /// user or the database not, or not with this right, will go on saying so.
+    pub(super) fn of_connecting(error: PgError) -> Self {
+        match Self::from(error) {
+            Self::Refused(full) if full.code() == Some(&SqlState::TOO_MANY_CONNECTIONS) => Self::Unsent(full.into()),
+            Self::Lost(source) => Self::Unsent(source),
+            other => other,
+        }
+    }
+
     /// Whether a fresh connection may have the answer.
     pub(super) fn is_of_the_connection(&self) -> bool {
         matches!(self, Self::Lost(_))

@@ -19,7 +19,7 @@ async fn patiently<T>(runtime: &Runtime, mut ask: impl AsyncFnMut() -> Result<T,
     for _ in 0..1_000 {
         match ask().await {
             Ok(answer) => return answer,
-            Err(Error::NotServing { .. } | Error::Open { .. } | Error::NotMigrated { .. }) => {}
+            Err(Error::NotMigrated { .. }) => {}
             Err(error) => assert!(error.is_retryable(), "{error}"),
         }
         runtime.sleep(Duration::from_millis(20)).await;
@@ -144,6 +144,19 @@ async fn a_commit_that_is_given_up_half_way_leaves_no_transaction_behind() {
     assert_eq!(stored, CommitOutcome::Stored);
     let body = database.point("sales", &key("a")).await.expect("read").row.expect("the row").body;
     assert_eq!(body, r#"{"name":"a","sold":null}"#);
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_may_come_back_and_one_that_refuses_will_not() {
+    let url = migrated().await;
+    let (runtime, config) = (Runtime::tokio(), PostgresConfig::default());
+    let open = async |url: &str| PostgresQueryDatabase::open(url, &[], &runtime, &config).await.expect_err("refused");
+    let away = open("postgres://postgres@127.0.0.1:1/postgres").await;
+    assert!(matches!(away, Error::Unreachable { .. }) && away.is_retryable(), "{away:?}");
+    for other in [format!("{url}_none"), url.replace("postgres@", "nobody@")] {
+        let refused = open(&other).await;
+        assert!(matches!(refused, Error::Open { .. }) && !refused.is_retryable(), "{refused:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
