@@ -1,7 +1,7 @@
 //! Query Database: rows, their index columns and the checkpoints that say how far they are folded.
 //!
 //! The Event Handler writes through [`RowWriter`], the Query Service reads through [`RowReader`]; all else is private.
-//! [`RowScan`] reads past damage, for whoever verifies rows.
+//! [`RowScan`] and [`PostgresScan`] read past damage, for whoever verifies rows.
 
 mod checksum; // how a row is known to be what was written
 mod error; // why it failed, and whether to try again
@@ -13,7 +13,7 @@ mod telemetry; // metrics and spans
 
 pub use self::{
     error::{Error, Source},
-    postgres::{PostgresConfig, PostgresQueryDatabase, PostgresReader},
+    postgres::{PostgresConfig, PostgresQueryDatabase, PostgresReader, PostgresScan, ScannedSlice},
     sqlite::{RowScan, ScannedCheckpoint, ScannedGeneration, ScannedRow, SqliteConfig, SqliteQueryDatabase},
     store::{
         Checkpoint, Commit, CommitOutcome, Comparison, Direction, Filter, Forked, Generation, GenerationStatus,

@@ -195,7 +195,7 @@ impl Drop for PostgresReader {
     }
 }
 
-async fn inspect(connections: &Connections) -> Result<(), Error> {
+pub(super) async fn inspect(connections: &Connections) -> Result<(), Error> {
     let inspected = connections
         .read(|connection| async move {
             schema::inspect(&connection).await?;

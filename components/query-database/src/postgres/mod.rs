@@ -13,6 +13,7 @@ mod database;
 mod generations;
 mod list;
 mod reader;
+mod scan;
 mod schema;
 mod switch;
 mod table;
@@ -23,4 +24,5 @@ mod writer;
 pub use self::{
     config::PostgresConfig,
     database::{PostgresQueryDatabase, PostgresReader},
+    scan::{PostgresScan, ScannedSlice},
 };

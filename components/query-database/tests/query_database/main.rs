@@ -9,6 +9,7 @@ mod postgres_faults;
 mod postgres_fences;
 mod postgres_figures;
 mod postgres_roles;
+mod postgres_scan;
 mod server;
 mod sqlite;
 mod support;
