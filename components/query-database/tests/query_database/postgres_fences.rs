@@ -68,6 +68,57 @@ async fn several_processes_that_take_at_once_make_one_generation() {
 }
 
 #[tokio::test]
+async fn a_generation_that_has_its_number_from_another_life_is_not_taken_for_the_former_one() {
+    let url = migrated().await;
+    let database = open_at(&url).await;
+    let owned = database.take(sales()).await.expect("taken");
+    database.commit(commit(&owned, 0, 1, vec![put("a", "a", None, 1)])).await.expect("stored");
+    assert!(database.point("sales", &key("a")).await.expect("read").row.is_some());
+    // As after a failover that lost the generation, to a server on which another one was made meanwhile.
+    let sql = sql(&url).await;
+    let other = "CREATE TABLE other AS SELECT gen_random_uuid() AS id;
+        UPDATE diptych_rows.generations SET id = (SELECT id FROM other),
+            definition = (definition::jsonb || '{\"version\":9,\"indexes\":[]}')::text;
+        UPDATE diptych_rows.checkpoints SET id = (SELECT id FROM other);";
+    sql.batch_execute(other).await.expect("changed");
+    let late = database.commit(commit(&owned, 1, 2, vec![put("b", "b", None, 2)])).await.expect("answered");
+    assert_eq!(late, CommitOutcome::Fenced, "even with the owner and position of that one");
+    assert_eq!(database.point("sales", &key("a")).await.expect("read").checkpoint.position, Some(position(1)));
+    let refused = database.list("sales", list(&owned, Vec::new(), vec![(0, Direction::Asc)])).await;
+    assert!(matches!(refused, Err(Error::List { .. })), "it has no indexes: {:?}", refused.map(drop));
+}
+
+#[tokio::test]
+async fn connections_are_as_many_as_allowed_and_whoever_finds_none_is_told_so() {
+    let url = migrated().await;
+    let config =
+        PostgresConfig { readers: 3, connect_duration_max: Duration::from_millis(300), ..PostgresConfig::default() };
+    let database = open_with(&url, &config).await;
+    let owned = database.take(sales()).await.expect("taken");
+    database.commit(commit(&owned, 0, 1, vec![put("a", "a", None, 1)])).await.expect("stored");
+    let a = key("a");
+    for read in futures_util::future::join_all((0..200).map(|_| database.point("sales", &a))).await {
+        assert!(read.expect("read").row.is_some());
+    }
+    let sql = sql(&url).await;
+    let count =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'diptych%'";
+    let connections: i64 = sql.query_one(count, &[]).await.expect("counted").get(0);
+    assert!((1..=4).contains(&connections), "{connections}");
+    sql.batch_execute("BEGIN; LOCK TABLE diptych_rows.rows_1 IN ACCESS EXCLUSIVE MODE").await.expect("locked");
+    let waiting = (0..3).map(|_| database.point("sales", &a));
+    let refused = async {
+        Runtime::tokio().sleep(Duration::from_millis(50)).await;
+        let refused = database.point("sales", &a).await;
+        sql.batch_execute("ROLLBACK").await.expect("let go");
+        refused
+    };
+    let (waited, refused) = futures_util::future::join(futures_util::future::join_all(waiting), refused).await;
+    assert!(matches!(&refused, Err(error @ Error::Read { .. }) if error.is_retryable()), "{refused:?}");
+    assert!(waited.into_iter().all(|read| read.is_ok()));
+}
+
+#[tokio::test]
 async fn a_commit_waits_for_no_reader_and_a_stuck_owner_is_given_up() {
     let url = migrated().await;
     let config = PostgresConfig { lock_duration_max: Duration::from_millis(200), ..PostgresConfig::default() };
