@@ -8,7 +8,7 @@ use tokio_postgres::{Row, types::FromSqlOwned};
 use uuid::Uuid;
 
 use super::{connection::Connection, schema::SCHEMA, trouble::Trouble, values::position};
-use crate::{Checkpoint, Error, Generation, HeadSeen};
+use crate::{Checkpoint, Generation, HeadSeen};
 
 /// What [`read`] expects, in this order. The age is measured where the time was stored: by the database's clock.
 pub(super) const COLUMNS: &str = "c.serving, c.position, c.lineage, c.head, \
@@ -51,12 +51,7 @@ impl Lineages {
 /// A lineage as it is stored.
 pub(super) fn parsed(row: &Row, column: usize) -> Result<Lineage, Trouble> {
     let text: &str = row.try_get(column)?;
-    serde_json::from_str(text).map_err(|error| unreadable("a lineage", error.into()))
-}
-
-/// What is stored is not what any version of this binary stores.
-pub(super) fn unreadable(what: &str, source: crate::Source) -> Trouble {
-    Trouble::Known(Error::Damaged { database: what.to_owned(), source })
+    serde_json::from_str(text).map_err(|error| Trouble::Damaged(error.into()))
 }
 
 /// The checkpoint in the first columns of `row`, which are [`COLUMNS`]; `None` where the generation does not serve.

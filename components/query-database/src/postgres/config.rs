@@ -50,6 +50,10 @@ pub(super) enum Role {
     Query,
 }
 
+/// A transaction of ours waits for nothing but the next message. Whoever is suspended in one, or cut off, holds its generation
+/// no longer than this.
+const IDLE_IN_TRANSACTION_MAX: Duration = Duration::from_secs(5);
+
 /// So much of a role's name may be chosen: with its end it is an identifier of PostgreSQL's.
 const PREFIX_BYTES_MAX: usize = 40;
 
@@ -80,13 +84,15 @@ impl PostgresConfig {
         let mut config = parse(url)?;
         let read_only = if role == Role::Query { "on" } else { "off" };
         let options = format!(
-            "-c role={} -c default_transaction_read_only={read_only} -c default_transaction_isolation=read\\ committed \
+            "{} -c role={} -c default_transaction_read_only={read_only} -c default_transaction_isolation=read\\ committed \
              -c statement_timeout={} -c lock_timeout={} -c idle_in_transaction_session_timeout={} \
-             -c client_connection_check_interval=1000 -c search_path=pg_catalog -c jit=off",
+             -c client_connection_check_interval=1000 -c search_path=pg_catalog -c jit=off \
+             -c client_min_messages=warning",
+            config.get_options().unwrap_or_default(),
             self.role(role)?,
             self.statement_duration_max.as_millis(),
             self.lock_duration_max.as_millis(),
-            self.statement_duration_max.as_millis(),
+            IDLE_IN_TRANSACTION_MAX.as_millis(),
         );
         config.options(options).application_name("diptych-query-database").connect_timeout(self.connect_duration_max);
         // A peer that is gone without a word is noticed by the system before anybody else gives up.

@@ -168,7 +168,7 @@ impl PostgresReader {
             Trouble::Unsent(_) => self.addresses.len() > 1,
             // A standby has undone what was in the way of its primary's changes.
             Trouble::Refused(error) => error.code() == Some(&SqlState::T_R_SERIALIZATION_FAILURE),
-            Trouble::Silent(_) | Trouble::Known(_) => false,
+            Trouble::Silent(_) | Trouble::Damaged(_) | Trouble::Known(_) => false,
         }
     }
 
@@ -207,7 +207,7 @@ pub(super) async fn inspect(connections: &Connections) -> Result<(), Error> {
         Trouble::Unsent(source) | Trouble::Lost(source) => Error::Unreachable { database, source },
         Trouble::Silent(source) => Error::Unreachable { database, source: source.into() },
         Trouble::Refused(source) => Error::Open { database, source: source.into() },
-        Trouble::Known(error) => error,
+        trouble => trouble.reading(&database),
     })
 }
 

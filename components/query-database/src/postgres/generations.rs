@@ -6,7 +6,7 @@ use model::ReadModel;
 use tokio_postgres::Row;
 
 use super::{
-    checkpoint::{hash, optional, unreadable},
+    checkpoint::{hash, optional},
     connection::Connection,
     schema::SCHEMA,
     table::{Table, check},
@@ -35,8 +35,7 @@ impl Writer {
     }
 
     async fn make(&self, connection: &Connection, read_model: &Arc<ReadModel>) -> Result<Generation, Trouble> {
-        let definition =
-            serde_json::to_string(&**read_model).map_err(|error| unreadable("a read model", error.into()))?;
+        let definition = serde_json::to_string(&**read_model).map_err(|error| Trouble::Unsent(error.into()))?;
         let insert = format!(
             "INSERT INTO {SCHEMA}.generations (generation, id, read_model, version, shape, definition) \
              SELECT coalesce(max(generation), 0) + 1, $1, $2, $3, $4, $5 FROM {SCHEMA}.generations RETURNING generation"
@@ -49,11 +48,13 @@ impl Writer {
         connection.batch_execute(&table.create()).await?;
         let insert = format!(
             "INSERT INTO {SCHEMA}.checkpoints (generation, id, read_model, serving, owner, hash, head_seen_at) \
-             SELECT $1, $2, $3, NOT EXISTS (SELECT FROM {SCHEMA}.checkpoints WHERE read_model = $3 AND serving), 0, \
+             SELECT $1, $2, $3, NOT EXISTS (SELECT FROM {SCHEMA}.checkpoints WHERE read_model = $3 AND serving), $4, \
              decode(repeat('00', 32), 'hex'), clock_timestamp() RETURNING serving"
         );
         let number = generation.0.cast_signed();
-        let made = connection.query_one(&insert, &[&number, &id, &read_model.name]).await?;
+        // Anywhere: an owner of the one that had this number in another life of the database is none of this one's.
+        let owner = i64::from(self.runtime.random_u64() as u32);
+        let made = connection.query_one(&insert, &[&number, &id, &read_model.name, &owner]).await?;
         if made.try_get(0)? {
             show(connection, &table).await?;
         }

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio_postgres::Row as PgRow;
 
 use super::{
-    checkpoint::{self, Lineages, WIDTH, unreadable},
+    checkpoint::{self, Lineages, WIDTH},
     connection::{Connection, Connections},
     schema::SCHEMA,
     table::Table,
@@ -164,7 +164,7 @@ pub(super) fn not_serving(read_model: &str) -> Trouble {
 pub(super) fn table(row: &PgRow) -> Result<Table, Trouble> {
     let generation = Generation(row.try_get::<_, i64>(0)?.cast_unsigned());
     let read_model = serde_json::from_str(row.try_get(2)?);
-    let read_model = read_model.map_err(|error| unreadable("a read model's declaration", error.into()))?;
+    let read_model = read_model.map_err(|error: serde_json::Error| Trouble::Damaged(error.into()))?;
     Ok(Table::new(generation, row.try_get(1)?, Arc::new(read_model)))
 }
 

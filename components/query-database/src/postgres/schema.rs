@@ -58,7 +58,7 @@ fn steps(handler: &str, query: &str) -> [String; FORMAT as usize] {
              held text,
              forked uuid REFERENCES {SCHEMA}.lineages
          ) WITH (fillfactor = 50);
-         CREATE UNIQUE INDEX serving ON {SCHEMA}.checkpoints (read_model) WHERE serving;
+         CREATE UNIQUE INDEX checkpoints_serving ON {SCHEMA}.checkpoints (read_model) WHERE serving;
          GRANT USAGE ON SCHEMA {SCHEMA} TO {handler}, {query};
          GRANT CREATE ON SCHEMA {SCHEMA} TO {handler};
          GRANT SELECT ON ALL TABLES IN SCHEMA {SCHEMA} TO {handler}, {query};

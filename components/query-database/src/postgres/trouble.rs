@@ -16,6 +16,8 @@ pub(super) enum Trouble {
     Silent(Elapsed),
     /// The server says no: the transaction is undone.
     Refused(PgError),
+    /// What is stored is nothing that was ever stored so.
+    Damaged(Source),
     /// What is wrong is known without the server.
     Known(Error),
 }
@@ -84,6 +86,7 @@ impl Trouble {
         let database = database.to_owned();
         match self {
             Self::Known(error) => error,
+            Self::Damaged(source) => Error::Damaged { database, source },
             Self::Unsent(source) | Self::Lost(source) => otherwise(database, source),
             Self::Silent(source) => otherwise(database, source.into()),
             Self::Refused(source) => match source.code() {

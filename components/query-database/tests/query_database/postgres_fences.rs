@@ -63,7 +63,7 @@ async fn several_processes_that_take_at_once_make_one_generation() {
     let taken = futures_util::future::join_all([take(), take(), take(), take()]).await;
     let mut owners: Vec<u64> = taken.iter().map(|owned| owned.owner.0).collect();
     owners.sort_unstable();
-    assert_eq!(owners, [1, 2, 3, 4]);
+    assert!(owners.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{owners:?}");
     assert!(taken.iter().all(|owned| owned.generation.0 == 1 && owned.serving));
 }
 
