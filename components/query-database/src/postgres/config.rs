@@ -34,7 +34,7 @@ impl Default for PostgresConfig {
             role_prefix: "diptych_".to_owned(),
             writers: 8,
             readers: 16,
-            connect_duration_max: Duration::from_secs(5),
+            connect_duration_max: Duration::from_secs(2),
             statement_duration_max: Duration::from_secs(30),
             lock_duration_max: Duration::from_secs(10),
             list_duration_max: Duration::from_secs(5),

@@ -13,16 +13,19 @@ mod database;
 mod generations;
 mod list;
 mod reader;
+mod readers;
 mod scan;
 mod schema;
 mod switch;
 mod table;
 mod trouble;
 mod values;
+mod write;
 mod writer;
 
 pub use self::{
     config::PostgresConfig,
-    database::{PostgresQueryDatabase, PostgresReader},
+    database::PostgresQueryDatabase,
+    readers::PostgresReader,
     scan::{PostgresScan, ScannedSlice},
 };

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{
     config::Role,
     connection::{Connection, Connections},
-    database::inspect,
+    readers::inspect,
     schema::SCHEMA,
     table::{FIRST_INDEX, Table},
     trouble::Trouble,

@@ -106,6 +106,29 @@ fn whole(generation: Generation) -> List {
 }
 
 #[tokio::test]
+async fn an_address_that_is_silent_is_left_alone_for_a_while() {
+    let url = migrated().await;
+    let database = open_at(&url).await;
+    let owned = database.take(sales()).await.expect("taken");
+    database.commit(commit(&owned, 0, 1, vec![put("a", "a", None, 1)])).await.expect("stored");
+    // It accepts connections and says nothing.
+    #[allow(clippy::disallowed_types, reason = "stands for a server that hangs")]
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = silent.local_addr().expect("an address").port();
+    let silent = format!("postgres://postgres@127.0.0.1:{port}/postgres");
+    let limit = Duration::from_millis(300);
+    let config = PostgresConfig { connect_duration_max: limit, ..PostgresConfig::default() };
+    let runtime = Runtime::tokio();
+    let reader = PostgresReader::open(&[&silent, &url], &runtime, &config).await.expect("one of them answers");
+    let began = runtime.now();
+    for _ in 0..40 {
+        assert!(reader.point("sales", &key("a")).await.expect("read").row.is_some());
+    }
+    let took = runtime.now() - began;
+    assert!(took >= limit && took < limit * 3, "{took:?}");
+}
+
+#[tokio::test]
 async fn of_a_commit_whose_connection_is_lost_nobody_says_that_it_was_stored_or_not() {
     let url = migrated().await;
     let database = open_at(&url).await;
