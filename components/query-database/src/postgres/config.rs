@@ -22,7 +22,7 @@ pub struct PostgresConfig {
     pub statement_duration_max: Duration,
     /// How long a statement waits for a lock.
     pub lock_duration_max: Duration,
-    /// How long a list may take, waiting for its connection included.
+    /// How long a list may take, waiting for its connection included. No other read may take longer either.
     pub list_duration_max: Duration,
     /// How often the checkpoints are looked at while somebody waits for a change.
     pub poll_interval: Duration,

@@ -27,7 +27,7 @@ pub(super) struct Connection(Option<Object>);
 const STATEMENTS_MAX: usize = 256;
 
 /// So much later than the server would have is a statement given up.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(1);
 
 impl Connections {
     pub(super) fn new(

@@ -53,6 +53,8 @@ impl PostgresReader {
     /// # Errors
     /// [`Error::NotMigrated`]; [`Error::Unreachable`] where none of them answers; [`Error::Open`] where one refuses.
     pub async fn open(urls: &[&str], runtime: &Runtime, config: &PostgresConfig) -> Result<Self, Error> {
+        let statement_duration_max = config.statement_duration_max.min(config.list_duration_max);
+        let config = &PostgresConfig { statement_duration_max, ..config.clone() };
         let mut addresses = Vec::with_capacity(urls.len());
         for url in urls {
             let address = config.connection(url, Role::Query)?;

@@ -105,6 +105,51 @@ fn whole(generation: Generation) -> List {
     List { generation, tenant: Default::default(), filters, order, after: None, rows_max: 100 }
 }
 
+/// Suspends the server's processes for this database, or lets them go on.
+#[allow(clippy::disallowed_methods, reason = "a signal is sent from outside of what the simulator owns")]
+async fn signal(admin: &tokio_postgres::Client, signal: &str) {
+    let processes = "SELECT pid::text FROM pg_stat_activity \
+                     WHERE datname = current_database() AND application_name = 'diptych-query-database'";
+    for process in admin.query(processes, &[]).await.expect("asked") {
+        let sent = std::process::Command::new("kill").args(["-s", signal, process.get(0)]).status();
+        assert!(sent.expect("there is such a program").success());
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_is_waited_for_so_long_and_no_longer() {
+    let url = migrated().await;
+    let limit = Duration::from_millis(200);
+    let config = PostgresConfig {
+        statement_duration_max: limit,
+        list_duration_max: limit,
+        poll_interval: Duration::from_secs(3_600),
+        ..PostgresConfig::default()
+    };
+    let runtime = Runtime::tokio();
+    let database = PostgresQueryDatabase::open(&url, &[], &runtime, &config).await.expect("opened");
+    let owned = database.take(sales()).await.expect("taken");
+    database.commit(commit(&owned, 0, 1, vec![put("a", "a", None, 1)])).await.expect("stored");
+    assert!(database.point("sales", &key("a")).await.expect("read").row.is_some());
+    let admin = sql(&url).await;
+    signal(&admin, "STOP").await;
+    let began = runtime.now();
+    let read = database.point("sales", &key("a")).await;
+    assert!(matches!(&read, Err(error @ Error::Read { .. }) if error.is_retryable()), "{read:?}");
+    let unknown = database.commit(commit(&owned, 1, 2, vec![put("a", "b", None, 2)])).await;
+    assert!(matches!(&unknown, Err(Error::Commit { .. })), "{unknown:?}");
+    assert!(runtime.now() - began < Duration::from_secs(5));
+    // Others do not wait for those: neither who reads nor who takes over.
+    assert!(database.point("sales", &key("a")).await.expect("read").row.is_some());
+    let owned = database.take(sales()).await.expect("taken over");
+    assert_eq!(owned.position, Some(position(1)));
+    signal(&admin, "CONT").await;
+    let stored = database.commit(commit(&owned, 1, 2, vec![put("a", "c", None, 2)])).await.expect("answered");
+    assert_eq!(stored, CommitOutcome::Stored);
+    let body = database.point("sales", &key("a")).await.expect("read").row.expect("the row").body;
+    assert_eq!(body, r#"{"name":"c","sold":null}"#);
+}
+
 #[tokio::test]
 async fn an_address_that_is_silent_is_left_alone_for_a_while() {
     let url = migrated().await;

@@ -86,6 +86,21 @@ async fn whoever_logs_in_works_as_one_of_the_roles_and_must_be_a_member() {
 }
 
 #[tokio::test]
+async fn whoever_owns_the_database_and_may_make_roles_may_migrate() {
+    let admin = sql(&SERVER.url("postgres")).await;
+    let name = format!("moved_{}", std::process::id());
+    admin.batch_execute("CREATE ROLE mover LOGIN CREATEROLE").await.expect("made");
+    admin.batch_execute(&format!("CREATE DATABASE {name} OWNER mover")).await.expect("made");
+    let config = PostgresConfig { role_prefix: "moved_".to_owned(), ..PostgresConfig::default() };
+    PostgresQueryDatabase::migrate(&SERVER.url_as("mover", &name), &config).await.expect("made ready");
+    admin.batch_execute("CREATE ROLE carl LOGIN IN ROLE moved_handler, moved_query").await.expect("made");
+    let url = SERVER.url_as("carl", &name);
+    let database = PostgresQueryDatabase::open(&url, &[], &Runtime::tokio(), &config).await.expect("opened");
+    database.take(sales()).await.expect("taken");
+    assert!(database.point("sales", &crate::support::key("a")).await.expect("read").row.is_none());
+}
+
+#[tokio::test]
 async fn a_prefix_that_is_no_name_is_refused() {
     let long = "x".repeat(41);
     for prefix in ["a-b", "A", "1a", "pg_", "a\"; DROP ROLE postgres; --", &long] {
