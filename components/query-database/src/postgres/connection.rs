@@ -130,3 +130,34 @@ impl Deref for Connection {
         self.0.as_deref().unwrap_or_else(|| unreachable!("a connection is used before it is given back"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::postgres::{config::Role, schema};
+
+    #[tokio::test]
+    async fn a_connection_has_its_role_and_its_limits_whatever_the_server_is_set_to() {
+        let server = cluster::Postgres::new()
+            .setting("fsync", "off")
+            .setting("default_transaction_isolation", "serializable")
+            .start()
+            .expect("started");
+        let (url, settings) = (server.url("postgres"), PostgresConfig::default());
+        schema::migrate(&url, &settings).await.expect("made ready");
+        for (role, name, read_only) in [(Role::Handler, "handler", "off"), (Role::Query, "query", "on")] {
+            let address = settings.connection(&format!("{url}?options=-c%20work_mem%3D8MB"), role).expect("an address");
+            let connections = Connections::new(address, 1, &settings, &Runtime::tokio()).expect("a pool");
+            let set = connections.run(|connection| async move {
+                let set = "SELECT array[current_user::text, current_setting('default_transaction_read_only'), \
+                     current_setting('transaction_isolation'), current_setting('statement_timeout'), \
+                     current_setting('lock_timeout'), current_setting('idle_in_transaction_session_timeout'), \
+                     current_setting('work_mem')]";
+                let set: Vec<String> = connection.query_one(set, &[]).await?.try_get(0)?;
+                Ok((connection, set))
+            });
+            let expected = [&format!("diptych_{name}"), read_only, "read committed", "30s", "10s", "5s", "8MB"];
+            assert_eq!(set.await.expect("asked"), expected);
+        }
+    }
+}

@@ -1,7 +1,10 @@
 //! What goes wrong on a connection, and what that says of what was asked.
 
 use runtime::Elapsed;
-use tokio_postgres::{Error as PgError, error::SqlState};
+use tokio_postgres::{
+    Error as PgError,
+    error::{Severity, SqlState},
+};
 
 use crate::{Error, Source};
 
@@ -24,11 +27,10 @@ pub(super) enum Trouble {
 
 impl From<PgError> for Trouble {
     fn from(error: PgError) -> Self {
-        match error.code() {
-            // A server that ends, by order or after the crash of another process, says so on its way.
-            Some(&SqlState::ADMIN_SHUTDOWN | &SqlState::CRASH_SHUTDOWN | &SqlState::CANNOT_CONNECT_NOW) | None => {
-                Self::Lost(error.into())
-            }
+        let severity = error.as_db_error().map(|said| said.parsed_severity());
+        match severity {
+            // It says so on its way: it ends the connection, whatever for.
+            None | Some(Some(Severity::Fatal | Severity::Panic)) => Self::Lost(error.into()),
             Some(_) => Self::Refused(error),
         }
     }
@@ -44,10 +46,16 @@ impl Trouble {
     /// Of a connection that could not be made. A server that is full, or not up yet, may have room later; one that knows the
     /// user or the database not, or not with this right, will go on saying so.
     pub(super) fn of_connecting(error: PgError) -> Self {
-        match Self::from(error) {
-            Self::Refused(full) if full.code() == Some(&SqlState::TOO_MANY_CONNECTIONS) => Self::Unsent(full.into()),
-            Self::Lost(source) => Self::Unsent(source),
-            other => other,
+        let may_pass = [
+            SqlState::TOO_MANY_CONNECTIONS,
+            SqlState::CANNOT_CONNECT_NOW,
+            SqlState::ADMIN_SHUTDOWN,
+            SqlState::CRASH_SHUTDOWN,
+        ];
+        if error.code().is_none_or(|code| may_pass.contains(code)) {
+            Self::Unsent(error.into())
+        } else {
+            Self::Refused(error)
         }
     }
 
