@@ -10,7 +10,7 @@ use crate::Error;
 #[derive(Clone, Debug)]
 pub struct PostgresConfig {
     /// Begins the names of the two roles, which are of a whole server: `handler`, who writes rows and checkpoints, and `query`,
-    /// who reads them. Nobody logs in as one of them; whoever connects must be a member.
+    /// who reads them. Nobody logs in as one of them; whoever connects must be a member. A handler is a member of `query`.
     pub role_prefix: String,
     /// Most connections for writing.
     pub writers: usize,

@@ -121,15 +121,20 @@ fn roles(handler: &str, query: &str) -> String {
              END $$;"
         )
     };
-    // Whoever migrates sets what is granted on the tables that the handlers will make, and must be one of them for that.
-    let member = format!(
-        "DO $$ BEGIN
-             IF NOT pg_has_role(current_user, '{handler}', 'MEMBER') THEN
-                 EXECUTE format('GRANT {handler} TO %I', current_user);
-             END IF;
-         END $$;"
-    );
-    role(handler) + &role(query) + &member
+    // Whoever migrates sets what is granted on the tables that the handlers will make, and must be one of them for that. A
+    // handler owns what queries read, so that it may as well read as they do.
+    let member = |member: &str, role: &str| {
+        format!(
+            "DO $$ BEGIN
+                 IF NOT pg_has_role({member}, '{role}', 'MEMBER') THEN
+                     EXECUTE format('GRANT {role} TO %I', {member});
+                 END IF;
+             EXCEPTION WHEN unique_violation THEN NULL;
+             END $$;"
+        )
+    };
+    let members = member("current_user", handler) + &member(&format!("'{handler}'"), query);
+    role(handler) + &role(query) + &members
 }
 
 /// An empty database is taken; one in which somebody has anything is theirs.
