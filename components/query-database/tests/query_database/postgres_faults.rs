@@ -119,7 +119,7 @@ async fn signal(admin: &tokio_postgres::Client, signal: &str) {
 #[tokio::test]
 async fn a_server_that_says_nothing_is_waited_for_so_long_and_no_longer() {
     let url = migrated().await;
-    let limit = Duration::from_millis(200);
+    let limit = Duration::from_millis(500);
     let config = PostgresConfig {
         statement_duration_max: limit,
         list_duration_max: limit,
@@ -138,7 +138,7 @@ async fn a_server_that_says_nothing_is_waited_for_so_long_and_no_longer() {
     assert!(matches!(&read, Err(error @ Error::Read { .. }) if error.is_retryable()), "{read:?}");
     let unknown = database.commit(commit(&owned, 1, 2, vec![put("a", "b", None, 2)])).await;
     assert!(matches!(&unknown, Err(Error::Commit { .. })), "{unknown:?}");
-    assert!(runtime.now() - began < Duration::from_secs(5));
+    assert!(runtime.now() - began < Duration::from_secs(8));
     // Others do not wait for those: neither who reads nor who takes over.
     assert!(database.point("sales", &key("a")).await.expect("read").row.is_some());
     let owned = database.take(sales()).await.expect("taken over");
