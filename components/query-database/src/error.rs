@@ -2,6 +2,9 @@ use std::{path::PathBuf, time::Duration};
 
 use crate::Generation;
 
+/// What an engine, a driver or the system said.
+pub type Source = Box<dyn std::error::Error + Send + Sync>;
+
 /// Why rows could not be read or written. A failed write wrote nothing, except that [`Error::Commit`] leaves it unknown.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -32,12 +35,57 @@ pub enum Error {
         found: &'static str,
     },
     /// The database cannot be opened or made.
-    #[error("cannot open query database {path}")]
+    #[error("cannot open query database {database}")]
     Open {
-        /// The file.
-        path: PathBuf,
+        /// Its file or address.
+        database: String,
         /// What the engine said.
-        source: rusqlite::Error,
+        source: Source,
+    },
+    /// The server does not answer, or has no room: it may later.
+    #[error("query database {database} cannot be reached")]
+    Unreachable {
+        /// Its address.
+        database: String,
+        /// What the driver said.
+        source: Source,
+    },
+    /// The server has a database of somebody else's there. It was not touched.
+    #[error("{database} has {found} and is no query database: name an empty database")]
+    ForeignDatabase {
+        /// Its address.
+        database: String,
+        /// What does not belong to a query database.
+        found: String,
+    },
+    /// The database was made by a newer binary, for newer ones only. It was not touched.
+    #[error(
+        "query database {database} has format {found}, for binaries that know format {least} or a later one; this one knows \
+         {known}: start the newer binary, or name an empty database to have the read models built anew"
+    )]
+    DatabaseFormat {
+        /// Its address.
+        database: String,
+        /// What it says of itself.
+        found: i32,
+        /// The oldest format whose binaries may use it.
+        least: i32,
+        /// What this binary knows.
+        known: i32,
+    },
+    /// The database lacks what a migration makes.
+    #[error("query database {database} is not made yet, or of an older format: run the migration first")]
+    NotMigrated {
+        /// Its address.
+        database: String,
+    },
+    /// What was configured cannot be used.
+    #[error("{setting} cannot be used: {reason}")]
+    Setting {
+        /// Which setting.
+        setting: &'static str,
+        /// What to change.
+        reason: String,
     },
     /// The file cannot be read or made.
     #[error("cannot open query database {path}")]
@@ -47,15 +95,15 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The file's structure is broken.
+    /// The structure of its files is broken.
     #[error(
-        "query database {path} is damaged: stop the process and remove the file, the read models are then built anew"
+        "query database {database} is damaged: stop the process and remove it, the read models are then built anew"
     )]
     Damaged {
-        /// The file.
-        path: PathBuf,
+        /// Its file or address.
+        database: String,
         /// What the engine said.
-        source: rusqlite::Error,
+        source: Source,
     },
     /// The declaration cannot become a table.
     #[error("read model {read_model:?} cannot be stored: {reason}")]
@@ -90,39 +138,39 @@ pub enum Error {
         generation: Generation,
     },
     /// Writing failed, and nothing was written.
-    #[error("cannot write to {path}")]
+    #[error("cannot write to {database}")]
     Write {
-        /// The database.
-        path: PathBuf,
+        /// Its file or address.
+        database: String,
         /// What the engine said.
-        source: rusqlite::Error,
+        source: Source,
     },
     /// The commit failed or its answer was lost: read the checkpoint again.
-    #[error("cannot commit to {path}")]
+    #[error("cannot commit to {database}")]
     Commit {
-        /// The database.
-        path: PathBuf,
+        /// Its file or address.
+        database: String,
         /// What the engine said.
-        source: rusqlite::Error,
+        source: Source,
     },
     /// The disk is full.
-    #[error("no space left for {path}: free some, the read models then go on by themselves")]
+    #[error("no space left for {database}: free some, the read models then go on by themselves")]
     StorageFull {
-        /// The database.
-        path: PathBuf,
+        /// Its file or address.
+        database: String,
     },
     /// Reading failed.
-    #[error("cannot read {path}")]
+    #[error("cannot read {database}")]
     Read {
-        /// The database.
-        path: PathBuf,
+        /// Its file or address.
+        database: String,
         /// What the engine said.
-        source: rusqlite::Error,
+        source: Source,
     },
     /// A row is not what was written.
     #[error(
         "row {key:?} of read model {read_model} is damaged: run `verify`; to have all rows made anew from the log, stop the \
-         process, remove this database's file and those beside it with -wal and -shm, and start it again"
+         process, remove this database (a file goes with those beside it with -wal and -shm), and start it again"
     )]
     Corrupt {
         /// The read model.
@@ -151,6 +199,7 @@ impl Error {
                 | Self::Write { .. }
                 | Self::StorageFull { .. }
                 | Self::Commit { .. }
+                | Self::Unreachable { .. }
                 | Self::NotServing { .. }
         )
     }

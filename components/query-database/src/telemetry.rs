@@ -55,11 +55,7 @@ impl Telemetry {
 
     /// Under the names that operators see: `_total` is added to counters when they are shown.
     pub(crate) fn register(&self, registry: &mut Registry) {
-        registry.register(
-            "diptych_query_database_commit_duration_seconds",
-            "Time until readers see rows and their checkpoint",
-            self.commit_duration.clone(),
-        );
+        self.register_commits(registry);
         registry.register(
             "diptych_query_database_flush_duration_seconds",
             "Time for writing rows and their checkpoints from memory into the file",
@@ -70,12 +66,21 @@ impl Telemetry {
             "Rows written into the file: less than those put or deleted, where one is touched several times",
             self.rows_flushed.clone(),
         );
-        registry.register("diptych_query_database_rows_written", "Rows put or deleted", self.rows_written.clone());
         registry.register(
             "diptych_query_database_memtable_bytes",
             "Committed rows that are not in the file yet, roughly",
             self.memtable_bytes.clone(),
         );
+    }
+
+    /// Those that every engine has.
+    pub(crate) fn register_commits(&self, registry: &mut Registry) {
+        registry.register(
+            "diptych_query_database_commit_duration_seconds",
+            "Time until readers see rows and their checkpoint",
+            self.commit_duration.clone(),
+        );
+        registry.register("diptych_query_database_rows_written", "Rows put or deleted", self.rows_written.clone());
         registry.register("diptych_query_database_fenced", "Commits refused to a former owner", self.fenced.clone());
     }
 }

@@ -1,5 +1,5 @@
 use std::{
-    io,
+    io::{self, Read, Write},
     net::{Ipv4Addr, TcpListener, TcpStream},
     time::{Duration, Instant},
 };
@@ -10,10 +10,32 @@ pub(crate) fn free() -> io::Result<u16> {
 }
 
 /// Waits until somebody accepts connections there; `false` when `is_alive` says that nobody ever will, or time is up.
-pub(crate) fn wait(port: u16, span: Duration, mut is_alive: impl FnMut() -> bool) -> bool {
+pub(crate) fn wait(port: u16, span: Duration, is_alive: impl FnMut() -> bool) -> bool {
+    wait_until(span, is_alive, || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok())
+}
+
+/// As [`wait`], until a PostgreSQL begins a session: it accepts connections before that, and says that it is starting up.
+pub(crate) fn wait_for_postgres(port: u16, user: &str, span: Duration, is_alive: impl FnMut() -> bool) -> bool {
+    wait_until(span, is_alive, || begins_session(port, user).unwrap_or(false))
+}
+
+/// Asks for a session as the frontend protocol (3.0) has it. An error begins with E, everything else with R.
+fn begins_session(port: u16, user: &str) -> io::Result<bool> {
+    let mut asked = 196_608_u32.to_be_bytes().to_vec();
+    asked.extend(format!("user\0{user}\0database\0postgres\0\0").bytes());
+    let length = u32::try_from(asked.len() + 4).map_err(io::Error::other)?;
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    stream.write_all(&[&length.to_be_bytes(), &*asked].concat())?;
+    let mut answer = [0];
+    stream.read_exact(&mut answer)?;
+    Ok(answer == *b"R")
+}
+
+fn wait_until(span: Duration, mut is_alive: impl FnMut() -> bool, answers: impl Fn() -> bool) -> bool {
     let began = Instant::now();
     while began.elapsed() < span && is_alive() {
-        if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
+        if answers() {
             return true;
         }
         std::thread::sleep(Duration::from_millis(20));

@@ -74,6 +74,25 @@ pub struct PostgresServer {
 }
 
 impl PostgresServer {
+    /// Copies this one, which is running, and starts the copy as a hot standby that follows it.
+    ///
+    /// # Errors
+    /// [`Error::NotInstalled`]; what is said where it cannot be copied or does not start.
+    pub fn standby(&self) -> Result<Self, Error> {
+        let program = Program::PgBasebackup.find()?;
+        let folder = folder::make("diptych-postgres-", &self.run_as)?;
+        let data = folder.path().join("data");
+        let mut command = self.run_as.command(&program);
+        command.args(["--no-sync", "--checkpoint=fast", "--wal-method=stream", "--write-recovery-conf"]);
+        command.args(["-d", &self.url(SUPERUSER), "-D"]).arg(&data).current_dir(folder.path());
+        program::run(&program, &mut command)?;
+        let Self { settings, postgres, run_as, .. } = self;
+        let (settings, postgres, run_as) = (settings.clone(), postgres.clone(), run_as.clone());
+        let mut standby = Self { settings, postgres, run_as, data, port: 0, keeper: None, folder };
+        standby.start_anywhere()?;
+        Ok(standby)
+    }
+
     fn start_anywhere(&mut self) -> Result<(), Error> {
         let mut tried = 0;
         loop {
@@ -101,7 +120,7 @@ impl PostgresServer {
         }
         // SIGQUIT is PostgreSQL's immediate shutdown: it waits for nobody's connection.
         let mut keeper = Keeper::start(&command, "QUIT", self.folder.path())?;
-        if !port::wait(self.port, START_WAIT, || keeper.is_alive()) {
+        if !port::wait_for_postgres(self.port, SUPERUSER, START_WAIT, || keeper.is_alive()) {
             return Err(Error::NotReady {
                 program: self.postgres.clone(),
                 port: self.port,

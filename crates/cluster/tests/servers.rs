@@ -45,3 +45,13 @@ fn a_nats_says_that_it_has_jetstream() {
     let plain = NatsServer::start_without_jetstream().expect("started");
     assert!(!says(&plain).contains("\"jetstream\":true"));
 }
+
+#[test]
+fn a_standby_follows_and_ends_alone() {
+    let server = Postgres::new().setting("fsync", "off").start().expect("started");
+    let standby = server.standby().expect("copied");
+    assert!(standby.data().join("standby.signal").exists() && standby.port() != server.port());
+    let process = standby.process().expect("it runs");
+    drop(standby);
+    assert!(!is_alive(process) && is_alive(server.process().expect("it runs")));
+}

@@ -173,34 +173,38 @@ const STATEMENTS_MAX: usize = 256;
 
 fn opening(path: &Path, source: rusqlite::Error) -> Error {
     match kind(&source) {
-        Kind::Damaged => Error::Damaged { path: path.to_owned(), source },
-        Kind::Full => Error::StorageFull { path: path.to_owned() },
-        Kind::Other => Error::Open { path: path.to_owned(), source },
+        Kind::Damaged => Error::Damaged { database: name(path), source: source.into() },
+        Kind::Full => Error::StorageFull { database: name(path) },
+        Kind::Other => Error::Open { database: name(path), source: source.into() },
     }
 }
 
 pub(super) fn reading(path: &Path, source: rusqlite::Error) -> Error {
     match kind(&source) {
-        Kind::Damaged => Error::Damaged { path: path.to_owned(), source },
-        Kind::Full | Kind::Other => Error::Read { path: path.to_owned(), source },
+        Kind::Damaged => Error::Damaged { database: name(path), source: source.into() },
+        Kind::Full | Kind::Other => Error::Read { database: name(path), source: source.into() },
     }
 }
 
 /// Of a failure before the commit itself: nothing is stored.
 pub(super) fn writing(path: &Path, source: rusqlite::Error) -> Error {
     match kind(&source) {
-        Kind::Damaged => Error::Damaged { path: path.to_owned(), source },
-        Kind::Full => Error::StorageFull { path: path.to_owned() },
-        Kind::Other => Error::Write { path: path.to_owned(), source },
+        Kind::Damaged => Error::Damaged { database: name(path), source: source.into() },
+        Kind::Full => Error::StorageFull { database: name(path) },
+        Kind::Other => Error::Write { database: name(path), source: source.into() },
     }
 }
 
 /// Of a failure of the commit itself. A full disk is known to have stored nothing: the commit's last frame is missing.
 pub(super) fn committing(path: &Path, source: rusqlite::Error) -> Error {
     match kind(&source) {
-        Kind::Full => Error::StorageFull { path: path.to_owned() },
-        Kind::Damaged | Kind::Other => Error::Commit { path: path.to_owned(), source },
+        Kind::Full => Error::StorageFull { database: name(path) },
+        Kind::Damaged | Kind::Other => Error::Commit { database: name(path), source: source.into() },
     }
+}
+
+fn name(path: &Path) -> String {
+    path.display().to_string()
 }
 
 enum Kind {

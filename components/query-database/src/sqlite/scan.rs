@@ -9,7 +9,7 @@ use super::{
     file, row,
     table::{FIRST_INDEX, Table},
 };
-use crate::{Error, Generation};
+use crate::{Error, Generation, checksum::checksum as checksum_of};
 
 /// A query database that is read only, beside its writer or without one.
 ///
@@ -195,6 +195,6 @@ fn scan<'a>(found: &'a Row<'_>, key: RowKey, indexes: usize) -> rusqlite::Result
         .collect::<rusqlite::Result<Vec<_>>>()?;
     let checksum = found.get_ref(1)?.as_i64()?;
     let fits_checksum =
-        row::position(position).is_some_and(|at| row::checksum(&mut Vec::new(), &key, at, body, &index) == checksum);
+        row::position(position).is_some_and(|at| checksum_of(&mut Vec::new(), &key, at, body, &index) == checksum);
     Ok(ScannedRow { key, body, position, checksum, fits_checksum, index })
 }

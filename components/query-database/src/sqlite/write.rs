@@ -10,9 +10,10 @@ use rusqlite::{
 };
 
 use super::{
-    row::{checksum, number},
+    row::number,
     table::{Columns, Table},
 };
+use crate::checksum::checksum;
 
 /// Stores `rows`, in their order. To be called within a transaction.
 pub(super) fn rows<'a>(
