@@ -19,6 +19,8 @@ pub struct NatsServer {
     program: PathBuf,
     port: u16,
     has_jetstream: bool,
+    /// What its configuration has beside that.
+    settings: String,
     /// Before the folder: its files go after it has ended.
     keeper: Option<Keeper>,
     folder: TempDir,
@@ -30,7 +32,7 @@ impl NatsServer {
     /// # Errors
     /// [`Error::NotInstalled`]; what is said where it does not start.
     pub fn start() -> Result<Self, Error> {
-        Self::start_with(true)
+        Self::start_with(true, "")
     }
 
     /// Starts one that has no JetStream, as it comes from the package.
@@ -38,13 +40,21 @@ impl NatsServer {
     /// # Errors
     /// As [`NatsServer::start`].
     pub fn start_without_jetstream() -> Result<Self, Error> {
-        Self::start_with(false)
+        Self::start_with(false, "")
     }
 
-    fn start_with(has_jetstream: bool) -> Result<Self, Error> {
+    /// Starts one whose configuration also has `settings`, in its own language.
+    ///
+    /// # Errors
+    /// As [`NatsServer::start`], also for settings that it does not know.
+    pub fn start_configured(settings: &str) -> Result<Self, Error> {
+        Self::start_with(true, settings)
+    }
+
+    fn start_with(has_jetstream: bool, settings: &str) -> Result<Self, Error> {
         let program = Program::Nats.find()?;
         let folder = folder::make("diptych-nats-", &RunAs::Self_)?;
-        let mut server = Self { program, port: 0, has_jetstream, keeper: None, folder };
+        let mut server = Self { program, port: 0, has_jetstream, settings: settings.to_owned(), keeper: None, folder };
         let mut tried = 0;
         loop {
             tried += 1;
@@ -67,6 +77,7 @@ impl NatsServer {
         if self.has_jetstream {
             text.push_str(&format!("jetstream {{ store_dir: {:?} }}\n", self.store()));
         }
+        text.push_str(&self.settings);
         fs::write(&configuration, text).map_err(|source| Error::File { path: configuration.clone(), source })?;
         let mut command = RunAs::Self_.command(&self.program);
         command.arg("-c").arg(&configuration);
