@@ -1,0 +1,147 @@
+//! Streams and servers that are not what the queue needs are refused, and left as they are.
+
+use std::{process::Command, time::Duration};
+
+use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType};
+use cluster::{NatsServer, Program};
+use message_queue::{Credentials, Error, JetStreamConfig, MessageQueue};
+use model::Position;
+
+use crate::server::{SHARED, connect, events, fresh, next, positions_until, queue, stranger};
+
+#[tokio::test]
+async fn a_stream_with_another_setting_is_refused_by_its_name_and_left_alone() {
+    let jetstream = async_nats::jetstream::new(stranger(&SHARED).await);
+    let config = fresh(&SHARED);
+    let good = Config {
+        name: config.stream.clone(),
+        subjects: vec![format!("{}.events.>", config.application)],
+        num_replicas: 1,
+        discard: DiscardPolicy::New,
+        max_bytes: config.stream_bytes_max,
+        max_age: config.stream_age_max,
+        duplicate_window: config.duplicate_window,
+        deny_delete: true,
+        deny_purge: true,
+        ..Config::default()
+    };
+    jetstream.create_stream(good.clone()).await.expect("made");
+    queue(&config).await;
+    let others: [(&str, Config); 8] = [
+        ("storage", Config { storage: StorageType::Memory, ..good.clone() }),
+        ("discard", Config { discard: DiscardPolicy::Old, ..good.clone() }),
+        ("max_bytes", Config { max_bytes: 1000, ..good.clone() }),
+        ("max_age", Config { max_age: Duration::from_secs(200), ..good.clone() }),
+        ("duplicate_window", Config { duplicate_window: Duration::from_secs(1), ..good.clone() }),
+        ("deny_delete", Config { deny_delete: false, ..good.clone() }),
+        ("deny_purge", Config { deny_purge: false, ..good.clone() }),
+        ("subjects", Config { subjects: vec![format!("{}.other.>", config.application)], ..good.clone() }),
+    ];
+    for (setting, other) in others {
+        jetstream.delete_stream(&config.stream).await.expect("deleted");
+        let made = jetstream.create_stream(other).await.expect("made").cached_info().config.clone();
+        let refusal = connect(&config).await.err().expect("it is another stream");
+        assert!(
+            matches!(refusal, Error::OtherStream { setting: named, .. } if named == setting),
+            "{setting}: {refusal}"
+        );
+        let found = jetstream.get_stream(&config.stream).await.expect("it is there").cached_info().clone();
+        assert_eq!((found.config, found.state.messages), (made, 0), "{setting}");
+    }
+}
+
+#[tokio::test]
+async fn fewer_copies_than_are_wanted_are_refused_by_a_server_alone() {
+    let config = JetStreamConfig { replicas: 3, ..fresh(&SHARED) };
+    let refusal = connect(&config).await.err().expect("one server cannot have three copies");
+    assert!(matches!(refusal, Error::NoStream { key: "message_queue.replicas", .. }), "{refusal}");
+}
+
+#[tokio::test]
+async fn a_server_without_jetstream_is_refused() {
+    let server = NatsServer::start_without_jetstream().expect("NATS starts");
+    let refusal = connect(&fresh(&server)).await.err().expect("it keeps no streams");
+    assert!(matches!(refusal, Error::NoJetStream { .. }), "{refusal}");
+}
+
+#[tokio::test]
+async fn wrong_credentials_are_told_from_a_server_that_is_not_there() {
+    let users = "authorization { users: [{ user: relay, password: secret }] }\n";
+    let server = NatsServer::start_configured(users).expect("NATS starts");
+    let with = |password: &str| {
+        let credentials = Credentials::Password { user: "relay".to_owned(), password: password.to_owned() };
+        JetStreamConfig { credentials, ..fresh(&server) }
+    };
+    let refusal = connect(&with("guess")).await.err().expect("that is not the password");
+    assert!(matches!(refusal, Error::Credentials { .. }), "{refusal}");
+    assert!(!format!("{refusal} {refusal:?} {:?}", with("guess")).contains("guess"), "no secret is printed");
+    queue(&with("secret")).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_is_deleted_while_it_is_used_begins_another_life_and_all_go_on() {
+    let config = fresh(&SHARED);
+    let queue = queue(&config).await;
+    let mut reader = queue.subscribe(None).await.expect("it answers");
+    let life = queue.publish(events(1..=5)).await.expect("published").life;
+    assert_eq!(positions_until(&mut reader, 5).await, [1, 2, 3, 4, 5]);
+    let jetstream = async_nats::jetstream::new(stranger(&SHARED).await);
+    jetstream.delete_stream(&config.stream).await.expect("deleted");
+    assert!(queue.publish(events(6..=7)).await.is_err(), "nobody stores them");
+    let next_life = queue.life().await.expect("it is made again");
+    assert_ne!(next_life, life);
+    assert_eq!(queue.resume_after(Position::new(5)).await, Ok(None), "as far back as it may");
+    assert_eq!(queue.publish(events(1..=7)).await.expect("published").life, next_life);
+    let deliveries = next(&mut reader).await.expect("it goes on by itself");
+    assert!(deliveries.iter().all(|delivery| delivery.life == next_life));
+    assert_eq!(deliveries[0].event.position.get(), 1);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_made_anew_between_two_batches_is_noticed_at_the_acknowledgement() {
+    let config = fresh(&SHARED);
+    let queue = queue(&config).await;
+    queue.publish(events(1..=5)).await.expect("published");
+    let jetstream = async_nats::jetstream::new(stranger(&SHARED).await);
+    let made = jetstream.get_stream(&config.stream).await.expect("it is there").cached_info().config.clone();
+    jetstream.delete_stream(&config.stream).await.expect("deleted");
+    jetstream.create_stream(made).await.expect("made");
+    assert_eq!(queue.publish(events(6..=7)).await, Err(Error::WrongLife), "stored, but not where 1 to 5 are");
+    assert!(queue.publish(events(6..=7)).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_consumer_that_is_deleted_on_the_server_is_made_again_where_it_was() {
+    let config = fresh(&SHARED);
+    let queue = queue(&config).await;
+    let mut reader = queue.subscribe(None).await.expect("it answers");
+    queue.publish(events(1..=5)).await.expect("published");
+    assert_eq!(positions_until(&mut reader, 5).await, [1, 2, 3, 4, 5]);
+    let jetstream = async_nats::jetstream::new(stranger(&SHARED).await);
+    let stream = jetstream.get_stream(&config.stream).await.expect("it is there");
+    let names: Vec<_> = futures_util::StreamExt::collect(stream.consumer_names()).await;
+    assert_eq!(names.len(), 1, "one consumer a subscription");
+    stream.delete_consumer(names[0].as_ref().expect("named")).await.expect("deleted");
+    queue.publish(events(6..=9)).await.expect("published");
+    assert_eq!(positions_until(&mut reader, 9).await, [6, 7, 8, 9]);
+}
+
+#[test]
+fn the_old_sample_configuration_is_one_that_the_old_server_takes() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/nats/");
+    let check = |file: &str| {
+        let program = Program::Nats.find().expect("NATS is installed");
+        let output = Command::new(program)
+            .args(["-t", "-c"])
+            .arg(format!("{folder}{file}"))
+            .envs([("NATS_RELAY_PASSWORD", "a"), ("NATS_HANDLER_PASSWORD", "b")])
+            .output()
+            .expect("it runs");
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (is_good, said) = check("nats-2.9.conf");
+    assert!(is_good, "{said}");
+    let (is_good, said) = check("nats.conf");
+    // A newer server takes both.
+    assert!(is_good || said.contains("sync_interval"), "{said}");
+}
