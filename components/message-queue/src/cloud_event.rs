@@ -25,39 +25,43 @@ pub(crate) struct CloudEvents {
     pub(crate) schemas_url: Option<String>,
 }
 
+const ATTRIBUTES_MAX: usize = 22;
+
 impl CloudEvents {
-    /// The attributes of `event`, none of them encoded.
+    /// The attributes of `event` by the names of their headers, none of them encoded.
     pub(crate) fn attributes(&self, event: &StoredEvent) -> Vec<(&'static str, String)> {
         let metadata = &event.metadata;
         let trace = &metadata.trace;
-        let mut attributes = vec![
-            ("specversion", "1.0".to_owned()),
-            ("id", event.event_id.to_string()),
-            ("source", format!("{}{}", self.source_prefix(), encode_part(&event.stream.aggregate))),
-            ("type", format!("{}{}", self.type_prefix, event.event_type)),
-            ("subject", event.stream.id.to_string()),
-            ("time", metadata.time.to_string()),
-            ("recordedtime", event.recorded_at.to_string()),
-            ("datacontenttype", "application/json".to_owned()),
-            ("partitionkey", event.stream.to_string()),
+        let mut attributes = Vec::with_capacity(ATTRIBUTES_MAX);
+        attributes.extend([
+            ("ce-specversion", "1.0".to_owned()),
+            ("ce-id", event.event_id.to_string()),
+            ("ce-source", format!("{}{}", self.source_prefix(), encode_part(&event.stream.aggregate))),
+            ("ce-type", format!("{}{}", self.type_prefix, event.event_type)),
+            ("ce-subject", event.stream.id.to_string()),
+            ("ce-time", metadata.time.to_string()),
+            ("ce-recordedtime", event.recorded_at.to_string()),
+            ("ce-datacontenttype", "application/json".to_owned()),
+            ("ce-partitionkey", event.stream.to_string()),
             // All of one length, as the extension asks: they sort as text, too.
-            ("sequence", format!("{:020}", event.position.get())),
-            ("correlationid", metadata.correlation.to_string()),
-            ("causationid", metadata.causation.to_string()),
-            ("traceparent", {
+            ("ce-sequence", format!("{:020}", event.position.get())),
+            ("ce-correlationid", metadata.correlation.to_string()),
+            ("ce-causationid", metadata.causation.to_string()),
+            ("ce-traceparent", {
                 let flags = u8::from(trace.sampled);
                 format!("00-{:032x}-{:016x}-{flags:02x}", trace.trace_id, trace.parent_id)
             }),
-            ("logepoch", event.epoch.to_string()),
-            ("loghash", event.hash.to_string()),
-            ("streamversion", event.version.to_string()),
-            ("tenant", event.stream.tenant.to_string()),
-            ("principal", metadata.principal.to_string()),
-            ("commandid", event.command_id.to_string()),
-            ("commandevents", event.command_events.to_string()),
-        ];
-        attributes.extend(metadata.tracestate.as_deref().map(|state| ("tracestate", state.to_owned())));
-        attributes.extend(self.schemas_url.as_deref().map(|url| ("dataschema", format!("{url}{}", event.event_type))));
+            ("ce-logepoch", event.epoch.to_string()),
+            ("ce-loghash", event.hash.to_string()),
+            ("ce-streamversion", event.version.to_string()),
+            ("ce-tenant", event.stream.tenant.to_string()),
+            ("ce-principal", metadata.principal.to_string()),
+            ("ce-commandid", event.command_id.to_string()),
+            ("ce-commandevents", event.command_events.to_string()),
+        ]);
+        attributes.extend(metadata.tracestate.as_deref().map(|state| ("ce-tracestate", state.to_owned())));
+        attributes
+            .extend(self.schemas_url.as_deref().map(|url| ("ce-dataschema", format!("{url}{}", event.event_type))));
         attributes
     }
 

@@ -18,26 +18,26 @@ pub(super) fn undecodable(reason: impl Into<String>) -> Error {
     Error::Undecodable { reason: reason.into() }
 }
 
-fn wrong(name: &str, value: &str) -> Error {
+fn wrong(name: &'static str, value: &str) -> Error {
     // As it came it may be of any length, and contain anything.
     let value: String = value.chars().take(80).collect();
     undecodable(format!("its attribute `{name}` is {value:?}"))
 }
 
-/// The attributes of a message by name, none of them encoded.
+/// The attributes of a message by the names of their headers, none of them encoded.
 pub(super) struct Attributes<F>(pub(super) F);
 
-impl<F: Fn(&str) -> Result<Option<String>, Error>> Attributes<F> {
-    fn text(&self, name: &str) -> Result<String, Error> {
+impl<F: Fn(&'static str) -> Result<Option<String>, Error>> Attributes<F> {
+    fn text(&self, name: &'static str) -> Result<String, Error> {
         (self.0)(name)?.ok_or_else(|| undecodable(format!("it has no attribute `{name}`")))
     }
 
-    fn parsed<T: FromStr>(&self, name: &str) -> Result<T, Error> {
+    fn parsed<T: FromStr>(&self, name: &'static str) -> Result<T, Error> {
         let text = self.text(name)?;
         text.parse().map_err(|_| wrong(name, &text))
     }
 
-    fn with<T>(&self, name: &str, read: impl FnOnce(&str) -> Option<T>) -> Result<T, Error> {
+    fn with<T>(&self, name: &'static str, read: impl FnOnce(&str) -> Option<T>) -> Result<T, Error> {
         let text = self.text(name)?;
         read(&text).ok_or_else(|| wrong(name, &text))
     }
@@ -46,31 +46,31 @@ impl<F: Fn(&str) -> Result<Option<String>, Error>> Attributes<F> {
 impl CloudEvents {
     pub(super) fn event<F>(&self, attributes: &Attributes<F>, payload: Bytes) -> Result<StoredEvent, Error>
     where
-        F: Fn(&str) -> Result<Option<String>, Error>,
+        F: Fn(&'static str) -> Result<Option<String>, Error>,
     {
-        attributes.with("specversion", |version| (version == "1.0").then_some(()))?;
-        let tenant = attributes.with("tenant", |text| Some(tenant(text)))?;
-        let aggregate = attributes.with("source", |source| self.aggregate(source))?;
+        attributes.with("ce-specversion", |version| (version == "1.0").then_some(()))?;
+        let tenant = attributes.with("ce-tenant", |text| Some(tenant(text)))?;
+        let aggregate = attributes.with("ce-source", |source| self.aggregate(source))?;
         Ok(StoredEvent {
-            position: attributes.with("sequence", |number| Position::new(number.parse().ok()?))?,
-            epoch: EpochId(attributes.parsed::<Uuid>("logepoch")?),
-            event_id: EventId(attributes.parsed::<Uuid>("id")?),
-            stream: StreamId { tenant, aggregate, id: attributes.text("subject")?.into() },
-            version: attributes.with("streamversion", |number| StreamVersion::new(number.parse().ok()?))?,
-            event_type: attributes.with("type", |text| self.event_type(text))?,
-            command_id: CommandId(attributes.parsed::<Uuid>("commandid")?),
-            command_events: attributes.parsed("commandevents")?,
+            position: attributes.with("ce-sequence", |number| Position::new(number.parse().ok()?))?,
+            epoch: EpochId(attributes.parsed::<Uuid>("ce-logepoch")?),
+            event_id: EventId(attributes.parsed::<Uuid>("ce-id")?),
+            stream: StreamId { tenant, aggregate, id: attributes.text("ce-subject")?.into() },
+            version: attributes.with("ce-streamversion", |number| StreamVersion::new(number.parse().ok()?))?,
+            event_type: attributes.with("ce-type", |text| self.event_type(text))?,
+            command_id: CommandId(attributes.parsed::<Uuid>("ce-commandid")?),
+            command_events: attributes.parsed("ce-commandevents")?,
             payload,
             metadata: Metadata {
-                principal: attributes.with("principal", |text| Some(principal(text)))?,
-                time: attributes.parsed::<Timestamp>("time")?,
-                correlation: attributes.parsed("correlationid")?,
-                causation: attributes.parsed("causationid")?,
-                trace: attributes.with("traceparent", trace)?,
-                tracestate: (attributes.0)("tracestate")?.map(Arc::from),
+                principal: attributes.with("ce-principal", |text| Some(principal(text)))?,
+                time: attributes.parsed::<Timestamp>("ce-time")?,
+                correlation: attributes.parsed("ce-correlationid")?,
+                causation: attributes.parsed("ce-causationid")?,
+                trace: attributes.with("ce-traceparent", trace)?,
+                tracestate: (attributes.0)("ce-tracestate")?.map(Arc::from),
             },
-            recorded_at: attributes.parsed::<Timestamp>("recordedtime")?,
-            hash: attributes.with("loghash", hash)?,
+            recorded_at: attributes.parsed::<Timestamp>("ce-recordedtime")?,
+            hash: attributes.with("ce-loghash", hash)?,
         })
     }
 

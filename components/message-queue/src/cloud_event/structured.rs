@@ -18,11 +18,12 @@ pub(super) fn decoded(names: &CloudEvents, body: &Bytes) -> Result<StoredEvent, 
     // The data as it is spelled: it is what the log's hash was made over.
     let data = members.get("data").ok_or_else(|| undecodable("it has no member `data`"))?;
     let payload = Bytes::copy_from_slice(data.get().as_bytes());
-    names.event(&Attributes(|name: &str| member(&members, name)), payload)
+    names.event(&Attributes(|name: &'static str| member(&members, name)), payload)
 }
 
 /// A string's content; a number as it is spelled, since some attributes are numbers to other writers.
-fn member(members: &BTreeMap<String, Box<RawValue>>, name: &str) -> Result<Option<String>, Error> {
+fn member(members: &BTreeMap<String, Box<RawValue>>, header: &'static str) -> Result<Option<String>, Error> {
+    let name = header.strip_prefix("ce-").unwrap_or(header);
     let Some(value) = members.get(name) else { return Ok(None) };
     let text = value.get();
     match text.as_bytes().first() {

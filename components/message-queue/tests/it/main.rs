@@ -7,3 +7,4 @@ mod jetstream;
 mod server;
 mod stock_client;
 mod stream;
+mod throughput;
