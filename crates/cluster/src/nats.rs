@@ -32,7 +32,7 @@ impl NatsServer {
     /// # Errors
     /// [`Error::NotInstalled`]; what is said where it does not start.
     pub fn start() -> Result<Self, Error> {
-        Self::start_with(true, "")
+        Self::start_with(true)
     }
 
     /// Starts one that has no JetStream, as it comes from the package.
@@ -40,21 +40,13 @@ impl NatsServer {
     /// # Errors
     /// As [`NatsServer::start`].
     pub fn start_without_jetstream() -> Result<Self, Error> {
-        Self::start_with(false, "")
+        Self::start_with(false)
     }
 
-    /// Starts one whose configuration also has `settings`, in its own language.
-    ///
-    /// # Errors
-    /// As [`NatsServer::start`], also for settings that it does not know.
-    pub fn start_configured(settings: &str) -> Result<Self, Error> {
-        Self::start_with(true, settings)
-    }
-
-    fn start_with(has_jetstream: bool, settings: &str) -> Result<Self, Error> {
+    fn start_with(has_jetstream: bool) -> Result<Self, Error> {
         let program = Program::Nats.find()?;
         let folder = folder::make("diptych-nats-", &RunAs::Self_)?;
-        let mut server = Self { program, port: 0, has_jetstream, settings: settings.to_owned(), keeper: None, folder };
+        let mut server = Self { program, port: 0, has_jetstream, settings: String::new(), keeper: None, folder };
         let mut tried = 0;
         loop {
             tried += 1;
@@ -94,7 +86,14 @@ impl NatsServer {
         Ok(())
     }
 
-    fn store(&self) -> PathBuf {
+    /// What the configuration of the next [`NatsServer::restart`] also has, in NATS's own language.
+    pub fn configure(&mut self, settings: &str) {
+        settings.clone_into(&mut self.settings);
+    }
+
+    /// Where its streams are.
+    #[must_use]
+    pub fn store(&self) -> PathBuf {
         self.folder.path().join("store")
     }
 
