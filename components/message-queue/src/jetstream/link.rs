@@ -1,12 +1,12 @@
-//! The connection. It reconnects by itself; what is made anew here is one that has given up.
+//! The connection. It reconnects by itself, for as long as it takes, also to a server that refuses it meanwhile.
 
 use std::time::Duration;
 
 use async_nats::{
-    Client, ConnectError, ConnectErrorKind, ConnectOptions, ServerAddr,
+    Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerAddr,
+    connection::State,
     jetstream::{Context, context::ContextBuilder},
 };
-use parking_lot::Mutex;
 use runtime::Runtime;
 
 use super::config::{Credentials, JetStreamConfig};
@@ -20,19 +20,9 @@ const COMMANDS_MAX: usize = 1024;
 const MESSAGES_MAX: usize = 65_536;
 
 pub(super) struct Link {
-    options: ConnectOptions,
-    servers: Vec<ServerAddr>,
+    context: Context,
     /// The servers, as errors name them: without user or password.
     pub(super) name: String,
-    config: Timing,
-    context: Mutex<Context>,
-}
-
-#[derive(Clone, Copy)]
-struct Timing {
-    request_timeout: Duration,
-    publish_timeout: Duration,
-    publish_window: usize,
 }
 
 impl Link {
@@ -41,53 +31,33 @@ impl Link {
         let names: Vec<_> = servers.iter().map(|server| format!("{}:{}", server.host(), server.port())).collect();
         let name = names.join(", ");
         let options = options(config).await.map_err(|reason| Error::Unreachable { server: name.clone(), reason })?;
-        let timing = Timing {
-            request_timeout: config.request_timeout,
-            publish_timeout: config.publish_timeout,
-            publish_window: config.publish_window,
-        };
-        let connecting = client(&options, &servers, &name);
-        let client = match runtime.timeout(2 * config.request_timeout, connecting).await {
-            Ok(connected) => connected?,
+        let client = match runtime.timeout(2 * config.request_timeout, options.connect(servers)).await {
+            Ok(connected) => connected.map_err(|error| refusal(&error, &name))?,
             Err(elapsed) => return Err(Error::Unreachable { server: name, reason: elapsed.to_string() }),
         };
-        Ok(Self { options, servers, context: Mutex::new(timing.context(client)), name, config: timing })
+        let context = ContextBuilder::new()
+            .timeout(config.request_timeout)
+            .ack_timeout(config.publish_timeout)
+            .max_ack_inflight(2 * config.publish_window.max(1))
+            .backpressure_on_inflight(true)
+            .build(client);
+        Ok(Self { context, name })
     }
 
     pub(super) fn context(&self) -> Context {
-        self.context.lock().clone()
+        self.context.clone()
     }
 
     pub(super) fn client(&self) -> Client {
-        self.context.lock().client()
+        self.context.client()
     }
 
-    /// A client that was refused while it reconnected never tries again: makes another in its place.
-    pub(super) async fn revive(&self, runtime: &Runtime) -> Result<(), Error> {
-        // A client that lives takes the command, also while it is not connected.
-        let present = self.client();
-        if !matches!(runtime.timeout(Duration::from_millis(20), present.server_pool()).await, Ok(Err(_))) {
+    /// Fails at once while there is no connection: what is sent then would wait, be given up here, and be stored later.
+    pub(super) fn ready(&self) -> Result<(), Error> {
+        if self.client().connection_state() == State::Connected {
             return Ok(());
         }
-        let connecting = client(&self.options, &self.servers, &self.name);
-        match runtime.timeout(2 * self.config.request_timeout, connecting).await {
-            Ok(connected) => {
-                *self.context.lock() = self.config.context(connected?);
-                Ok(())
-            }
-            Err(elapsed) => Err(Error::Unreachable { server: self.name.clone(), reason: elapsed.to_string() }),
-        }
-    }
-}
-
-impl Timing {
-    fn context(&self, client: Client) -> Context {
-        ContextBuilder::new()
-            .timeout(self.request_timeout)
-            .ack_timeout(self.publish_timeout)
-            .max_ack_inflight(2 * self.publish_window.max(1))
-            .backpressure_on_inflight(true)
-            .build(client)
+        Err(Error::Unavailable { reason: format!("the connection to NATS at {} was lost", self.name) })
     }
 }
 
@@ -99,10 +69,6 @@ fn servers(config: &JetStreamConfig) -> Result<Vec<ServerAddr>, Error> {
         Ok(servers) => Ok(servers),
         Err(_) => Err(no_address("one of them is not of the form nats://host:port")),
     }
-}
-
-async fn client(options: &ConnectOptions, servers: &[ServerAddr], name: &str) -> Result<Client, Error> {
-    options.clone().connect(servers).await.map_err(|error| refusal(&error, name))
 }
 
 fn refusal(error: &ConnectError, name: &str) -> Error {
@@ -126,6 +92,7 @@ async fn options(config: &JetStreamConfig) -> Result<ConnectOptions, String> {
             let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
             if attempts <= 1 { Duration::ZERO } else { (Duration::from_millis(5) * 2_u32.pow(doublings)).min(longest) }
         })
+        .event_callback(|event| std::future::ready(tell(&event)))
         .require_tls(config.tls.required);
     if let Some(authorities) = &config.tls.authorities {
         options = options.add_root_certificates(authorities.clone());
@@ -142,4 +109,14 @@ async fn options(config: &JetStreamConfig) -> Result<ConnectOptions, String> {
             options.credentials_file(path).await.map_err(unreadable)?
         }
     })
+}
+
+/// What the server says unasked, such as that somebody may not publish.
+fn tell(event: &Event) {
+    match event {
+        Event::Connected => tracing::info!("connected to NATS"),
+        Event::Disconnected => tracing::warn!("the connection to NATS was lost"),
+        Event::ServerError(error) => tracing::warn!(error = %error, "NATS refused something"),
+        other => tracing::debug!(event = %other, "from NATS"),
+    }
 }

@@ -50,6 +50,7 @@ impl Shared {
     /// Publishes, and asks afterwards whether the stream is still the one that it was before: an acknowledgement itself names
     /// the stream and not its life.
     async fn publish_verified(&self, events: &[Arc<StoredEvent>]) -> Result<QueueLife, Error> {
+        self.link.ready()?;
         let known = *self.began.lock();
         let began = match known {
             Some(began) => began,

@@ -55,6 +55,7 @@ impl Shared {
 
     /// What the stream is now, `None` where there is none.
     async fn look(&self) -> Result<Option<Seen>, Error> {
+        self.link.ready()?;
         let subject = format!("STREAM.INFO.{}", self.config.stream);
         let answer: Result<Response<Info>, _> = self.link.context().request(subject, &()).await;
         match answer {
@@ -66,7 +67,6 @@ impl Shared {
                 // While it starts, a server answers nobody; one that never had JetStream says so in its greeting.
                 let is_without =
                     error.kind() == RequestErrorKind::NoResponders && !self.link.client().server_info().jetstream;
-                self.link.revive(&self.runtime).await?;
                 Err(if is_without {
                     self.no_jetstream()
                 } else {

@@ -4,6 +4,8 @@
 use std::{
     io::{BufRead, BufReader, Write},
     net::TcpStream,
+    path::Path,
+    process::Command,
     time::Duration,
 };
 
@@ -91,6 +93,38 @@ async fn a_server_that_lost_everything_is_another_life_and_subscriptions_go_on_i
 }
 
 #[tokio::test]
+async fn a_server_that_was_restored_from_an_older_copy_sends_the_relay_back_and_readers_go_on() {
+    let mut server = NatsServer::start().expect("NATS starts");
+    let queue = queue(&fresh(&server)).await;
+    let mut reader = queue.subscribe(None).await.expect("it answers");
+    let life = queue.publish(events(1..=10)).await.expect("published").life;
+    let (store, copy) = (server.store(), server.store().with_extension("copy"));
+    server.stop().expect("stopped");
+    copy_folder(&store, &copy);
+    server.restart().expect("started again");
+    publish_at_last(&queue, 11..=20).await;
+    assert_eq!(positions_until(&mut reader, 20).await, (1..=20).collect::<Vec<_>>());
+    server.stop().expect("stopped");
+    server.wipe().expect("wiped");
+    copy_folder(&copy, &store);
+    server.restart().expect("started again");
+    while queue.life().await != Ok(life) {
+        Runtime::tokio().sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(queue.resume_after(Position::new(20)).await, Ok(Position::new(10)), "the same life, and less in it");
+    publish_at_last(&queue, 11..=12).await;
+    publish_at_last(&queue, 13..=25).await;
+    let positions = positions_until(&mut reader, 25).await;
+    assert!((21..=25).all(|position| positions.contains(&position)), "{positions:?}");
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    let (from, to) = (from.to_str().expect("plain"), to.to_str().expect("plain"));
+    let copied = Command::new("cp").args(["-a", from, to]).status().expect("it runs");
+    assert!(copied.success());
+}
+
+#[tokio::test]
 async fn a_server_that_stands_still_fails_a_publish_in_time_and_takes_it_later() {
     let server = NatsServer::start().expect("NATS starts");
     let limit = Duration::from_millis(300);
@@ -147,7 +181,14 @@ async fn a_message_whose_headers_break_every_connection_is_reported_and_passed_o
     assert_eq!(positions_until(&mut reader, 6).await, [5, 6]);
     // One that comes later meets it on its way, and one that looks for its place does.
     for after in [None, Position::new(2)] {
-        let mut late = queue.subscribe(after).await.expect("it answers");
+        let mut late = loop {
+            // The other readers' connection is this one's too, and may just be broken.
+            match queue.subscribe(after).await {
+                Ok(late) => break late,
+                Err(error) => assert!(matches!(error, Error::Unavailable { .. }), "{error}"),
+            }
+            Runtime::tokio().sleep(Duration::from_millis(20)).await;
+        };
         let mut positions = Vec::new();
         while positions.last() != Some(&6) {
             match next(&mut late).await {

@@ -7,7 +7,9 @@ use cluster::{NatsServer, Program};
 use message_queue::{Credentials, Error, JetStreamConfig, MessageQueue};
 use model::Position;
 
-use crate::server::{SHARED, connect, events, fresh, next, positions_until, queue, stranger};
+use runtime::Runtime;
+
+use crate::server::{SHARED, connect, events, fresh, next, positions_until, publish_at_last, queue, stranger};
 
 #[tokio::test]
 async fn a_stream_with_another_setting_is_refused_by_its_name_and_left_alone() {
@@ -64,18 +66,69 @@ async fn a_server_without_jetstream_is_refused() {
     assert!(matches!(refusal, Error::NoJetStream { .. }), "{refusal}");
 }
 
+/// A server that lets in those users only.
+fn with_users(users: &str) -> NatsServer {
+    let mut server = NatsServer::start().expect("NATS starts");
+    server.stop().expect("stopped");
+    server.configure(users);
+    server.restart().expect("started again");
+    server
+}
+
+fn as_user(server: &NatsServer, user: &str, password: &str) -> JetStreamConfig {
+    let credentials = Credentials::Password { user: user.to_owned(), password: password.to_owned() };
+    JetStreamConfig { credentials, publish_timeout: Duration::from_millis(500), ..fresh(server) }
+}
+
 #[tokio::test]
 async fn wrong_credentials_are_told_from_a_server_that_is_not_there() {
-    let users = "authorization { users: [{ user: relay, password: secret }] }\n";
-    let server = NatsServer::start_configured(users).expect("NATS starts");
-    let with = |password: &str| {
-        let credentials = Credentials::Password { user: "relay".to_owned(), password: password.to_owned() };
-        JetStreamConfig { credentials, ..fresh(&server) }
-    };
-    let refusal = connect(&with("guess")).await.err().expect("that is not the password");
+    let server = with_users("authorization { users: [{ user: relay, password: secret }] }\n");
+    let wrong = as_user(&server, "relay", "guess");
+    let refusal = connect(&wrong).await.err().expect("that is not the password");
     assert!(matches!(refusal, Error::Credentials { .. }), "{refusal}");
-    assert!(!format!("{refusal} {refusal:?} {:?}", with("guess")).contains("guess"), "no secret is printed");
-    queue(&with("secret")).await;
+    assert!(!format!("{refusal} {refusal:?} {wrong:?}").contains("guess"), "no secret is printed");
+    queue(&as_user(&server, "relay", "secret")).await;
+}
+
+#[tokio::test]
+async fn a_queue_that_was_refused_for_a_while_works_once_it_is_let_in_again() {
+    let mut server = with_users("authorization { users: [{ user: relay, password: secret }] }\n");
+    let queue = queue(&as_user(&server, "relay", "secret")).await;
+    let mut reader = queue.subscribe(None).await.expect("it answers");
+    queue.publish(events(1..=5)).await.expect("published");
+    positions_until(&mut reader, 5).await;
+    for password in ["other", "secret"] {
+        server.stop().expect("stopped");
+        server.configure(&format!("authorization {{ users: [{{ user: relay, password: {password} }}] }}\n"));
+        server.restart().expect("started again");
+        // For a few attempts to reconnect.
+        Runtime::tokio().sleep(Duration::from_millis(300)).await;
+        let is_let_in = queue.life().await.is_ok();
+        assert!(!is_let_in || password == "secret", "it is refused meanwhile");
+    }
+    publish_at_last(&queue, 6..=9).await;
+    assert_eq!(positions_until(&mut reader, 9).await, [6, 7, 8, 9]);
+}
+
+#[tokio::test]
+async fn the_users_of_the_sample_configuration_may_do_their_work_and_no_more() {
+    let sample = include_str!("../../../../deploy/nats/nats-2.9.conf");
+    let users = &sample[sample.find("authorization").expect("it has users")..];
+    let server = with_users(&users.replace("$NATS_RELAY_PASSWORD", "one").replace("$NATS_HANDLER_PASSWORD", "two"));
+    let as_relay = as_user(&server, "relay", "one");
+    let as_handler =
+        JetStreamConfig { credentials: as_user(&server, "handler", "two").credentials, ..as_relay.clone() };
+    assert!(connect(&as_handler).await.is_err(), "it makes no stream");
+    let relay = queue(&as_relay).await;
+    let handler = queue(&as_handler).await;
+    let mut reader = handler.subscribe(None).await.expect("it may read");
+    relay.publish(events(1..=600)).await.expect("it may publish");
+    assert_eq!(positions_until(&mut reader, 600).await.len(), 600);
+    assert_eq!(relay.resume_after(Position::new(900)).await, Ok(Position::new(600)));
+    assert!(handler.subscribe(Position::new(599)).await.is_ok(), "it may look for its place");
+    assert!(handler.publish(events(601..=601)).await.is_err(), "it publishes nothing");
+    let stranger = async_nats::connect(server.url()).await;
+    assert!(stranger.is_err(), "nobody else is let in");
 }
 
 #[tokio::test]

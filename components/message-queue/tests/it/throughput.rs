@@ -13,7 +13,7 @@ use message_queue::{JetStreamConfig, MessageQueue};
 use runtime::Runtime;
 use testkit::conformance::message_queue::sample_event;
 
-use crate::server::{SHARED, fresh, queue, stranger};
+use crate::server::{SHARED, fresh, positions_until, queue, stranger};
 
 const EVENTS: u64 = 20_000;
 /// A relay's batch.
@@ -77,6 +77,11 @@ async fn publishing_through_the_queue_has_half_the_throughput_of_bare_jetstream_
             queue.publish(batch.to_vec()).await.expect("published");
         }
         let through = runtime.now() - began;
+        let began = runtime.now();
+        let mut reader = queue.subscribe(None).await.expect("it answers");
+        let read = positions_until(&mut reader, EVENTS).await;
+        let reading = runtime.now() - began;
+        assert_eq!(read, (1..=EVENTS).collect::<Vec<_>>(), "in order, without a hole");
         let messages = stored(&client, &config.stream).await;
         assert!(messages[0].0.get(NATS_MESSAGE_ID).is_some());
         let other = fresh(&SHARED);
@@ -85,7 +90,7 @@ async fn publishing_through_the_queue_has_half_the_throughput_of_bare_jetstream_
         bare(&client, &other, &messages).await;
         let plain = runtime.now() - began;
         let ratio = plain.as_secs_f64() / through.as_secs_f64();
-        println!("{EVENTS} events: {through:?} through the queue, {plain:?} bare: {ratio:.2}");
+        println!("{EVENTS} events: {through:?} through the queue, {plain:?} bare: {ratio:.2}; read in {reading:?}");
         ratios.push(ratio);
     }
     ratios.sort_by(f64::total_cmp);
