@@ -92,7 +92,7 @@ async fn options(config: &JetStreamConfig) -> Result<ConnectOptions, String> {
             let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
             if attempts <= 1 { Duration::ZERO } else { (Duration::from_millis(5) * 2_u32.pow(doublings)).min(longest) }
         })
-        .event_callback(|event| std::future::ready(tell(&event)))
+        .event_callback(|event| async move { tell(&event) })
         .require_tls(config.tls.required);
     if let Some(authorities) = &config.tls.authorities {
         options = options.add_root_certificates(authorities.clone());

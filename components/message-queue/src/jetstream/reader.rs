@@ -26,9 +26,7 @@ pub(super) struct Reader {
     /// The last position that was received.
     last: Option<Position>,
     feed: Option<Feed>,
-    /// Where the feed, or the one before it, began.
-    opened_at: u64,
-    /// Whether a feed ended without any message: what is next may be what ends it.
+    /// Whether the last attempt to make a feed has brought no message: what is next may be what ends them all.
     is_stuck: bool,
     /// Whether messages went before they could be read, and the first after them has not come.
     is_overrun: bool,
@@ -56,7 +54,6 @@ impl Reader {
             next,
             last: after,
             feed: None,
-            opened_at: 0,
             is_stuck: false,
             is_overrun: false,
             ready: VecDeque::new(),
@@ -124,6 +121,7 @@ impl Reader {
             // Of the past, as after a reconnect.
             Heard::Message { sequence, .. } if sequence < self.next => {}
             Heard::Message { message, sequence, pending } => {
+                self.is_stuck = false;
                 self.accept(sequence, message.headers.as_ref(), &message.payload);
                 self.shared.set_pending(self.number, pending);
             }
@@ -164,7 +162,6 @@ impl Reader {
 
     fn reset(&mut self, why: &'static str) {
         if self.feed.take().is_some() {
-            self.is_stuck = self.opened_at == self.next;
             self.shared.metrics.consumer_resets.inc();
             tracing::info!(stream.sequence = self.next, reason = why, "a reader of the queue begins anew");
         }
@@ -196,14 +193,14 @@ impl Reader {
         self.follow(&seen).await?;
         if self.is_stuck && seen.last >= self.next {
             self.fetch(&seen).await?;
-            self.is_stuck = false;
         }
+        self.is_stuck = true;
         let feed = Feed::open(&self.shared, self.next).await?;
         // A consumer belongs to the life in which it was made: which one that is, is sure if it was so before and after.
         if self.shared.ensure().await?.life != self.life {
             return Err(Error::WrongLife);
         }
-        (self.opened_at, self.checked_at) = (self.next, self.shared.runtime.now());
+        self.checked_at = self.shared.runtime.now();
         self.feed = Some(feed);
         Ok(())
     }

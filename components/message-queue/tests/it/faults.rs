@@ -6,6 +6,10 @@ use std::{
     net::TcpStream,
     path::Path,
     process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -33,33 +37,54 @@ async fn what_was_acknowledged_is_given_in_order_though_the_server_is_killed_aga
     let publisher = queue(&config).await;
     let mut reader = publisher.subscribe(None).await.expect("it answers");
     let life = publisher.life().await;
-    const LAST: u64 = 6000;
     let runtime = Runtime::tokio();
-    let publishing = publisher.clone();
-    let published = runtime.spawn("publisher", async move {
-        let mut failures = 0;
-        for first in (1..=LAST).step_by(100) {
-            failures += publish_at_last(&publishing, first..=first + 99).await;
+    // Set once the server is killed no more: the batch that is published then is the last.
+    let (is_over, last) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(u64::MAX)));
+    let publishing = runtime.spawn("publisher", {
+        let (runtime, queue, is_over, last) = (runtime.clone(), publisher.clone(), is_over.clone(), last.clone());
+        async move {
+            let mut failures = 0;
+            for first in (1..).step_by(100) {
+                let is_last = is_over.load(Ordering::SeqCst);
+                if is_last {
+                    last.store(first + 99, Ordering::SeqCst);
+                }
+                failures += publish_at_last(&queue, first..=first + 99).await;
+                if is_last {
+                    break;
+                }
+                runtime.sleep(Duration::from_millis(2)).await;
+            }
+            failures
         }
-        failures
     });
-    let reading = runtime.spawn("reader", async move { positions_until(&mut reader, LAST).await });
+    let reading = runtime.spawn("reader", {
+        let last = last.clone();
+        async move {
+            let mut positions: Vec<u64> = Vec::new();
+            while positions.last() != Some(&last.load(Ordering::SeqCst)) {
+                let deliveries = next(&mut reader).await.expect("nothing is wrong");
+                positions.extend(deliveries.iter().map(|delivery| delivery.event.position.get()));
+            }
+            positions
+        }
+    });
     for _ in 0..3 {
         runtime.sleep(Duration::from_millis(150)).await;
         server.kill().expect("killed");
         runtime.sleep(Duration::from_millis(100)).await;
         server.restart().expect("started again");
-        // For long enough to publish something, and not all.
-        runtime.sleep(Duration::from_millis(150)).await;
     }
-    let failures = published.await.expect("it ended");
+    is_over.store(true, Ordering::SeqCst);
+    let failures = publishing.await.expect("it ended");
     let positions = reading.await.expect("it ended");
-    assert_complete_and_in_order(&positions, LAST);
+    let last = last.load(Ordering::SeqCst);
+    assert_complete_and_in_order(&positions, last);
     assert!(failures > 0, "the server was killed under it");
     assert_eq!(publisher.life().await, life, "a restart is no new life");
     // From the beginning, too: what is stored is in order.
     let mut again = publisher.subscribe(None).await.expect("it answers");
-    assert_complete_and_in_order(&positions_until(&mut again, LAST).await, LAST);
+    assert_complete_and_in_order(&positions_until(&mut again, last).await, last);
 }
 
 #[tokio::test]
