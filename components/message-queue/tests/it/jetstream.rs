@@ -7,7 +7,7 @@ use model::Position;
 use runtime::Runtime;
 use testkit::conformance::message_queue::{Setup, failures};
 
-use crate::server::{SHARED, connect, events, fresh, next, positions_until, queue};
+use crate::server::{SHARED, connect, events, fresh, next, positions_until, queue, stranger};
 
 async fn on_jetstream(setup: Setup) -> Arc<dyn MessageQueue> {
     // The suite publishes to idle readers more than the number that a ring may keep, and a stream that refuses when it is
@@ -123,6 +123,22 @@ async fn a_full_stream_refuses_and_what_it_has_stays_in_order() {
         positions.extend(deliveries.iter().map(|delivery| delivery.event.position.get()));
     }
     assert_eq!(positions, (1..=positions.len() as u64).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn what_follows_on_an_event_that_does_not_get_in_is_not_stored_before_it() {
+    let config = JetStreamConfig { stream_bytes_max: 64 * 1024, ..fresh(&SHARED) };
+    let queue = queue(&config).await;
+    queue.publish(events(1..=10)).await.expect("published");
+    let mut batch = events(11..=14);
+    Arc::make_mut(&mut batch[1]).payload = vec![b'x'; 100 * 1024].into();
+    queue.publish(batch).await.expect_err("there is room for three of them, and not for the second");
+    let jetstream = async_nats::jetstream::new(stranger(&SHARED).await);
+    let stream = jetstream.get_stream(&config.stream).await.expect("it is there");
+    assert_eq!(stream.cached_info().state.messages, 11);
+    queue.publish(events(11..=14)).await.expect("published");
+    let mut reader = queue.subscribe(None).await.expect("it answers");
+    assert_eq!(positions_until(&mut reader, 14).await, (1..=14).collect::<Vec<_>>());
 }
 
 #[tokio::test]
