@@ -3,7 +3,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 /// What a [`JetStreamQueue`](crate::JetStreamQueue) needs to know.
 #[derive(Clone, Debug)]
 pub struct JetStreamConfig {
-    /// Addresses of the servers of one cluster, such as `nats://10.0.0.1:4222`.
+    /// Addresses of the servers of one cluster, such as `nats://10.0.0.1:4222`, without user or password.
     pub servers: Vec<String>,
     /// Who this process is to them.
     pub credentials: Credentials,

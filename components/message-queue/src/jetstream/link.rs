@@ -66,6 +66,10 @@ fn servers(config: &JetStreamConfig) -> Result<Vec<ServerAddr>, Error> {
     let no_address = |reason: &str| Error::Unreachable { server: "no address".to_owned(), reason: reason.to_owned() };
     match parsed {
         Ok(servers) if servers.is_empty() => Err(no_address("none is configured")),
+        // An address is printed; who may come in is not.
+        Ok(servers) if servers.iter().any(|server| server.username().is_some()) => {
+            Err(no_address("user and password belong into `message_queue.credentials`"))
+        }
         Ok(servers) => Ok(servers),
         Err(_) => Err(no_address("one of them is not of the form nats://host:port")),
     }

@@ -16,6 +16,8 @@ use super::{
 use crate::{Delivery, Error, QueueLife, Subscription, cloud_event::decoded};
 
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
+/// How long a message that the stream has may take to come.
+const ON_ITS_WAY: Duration = Duration::from_millis(100);
 
 pub(super) struct Reader {
     shared: Arc<Shared>,
@@ -123,7 +125,7 @@ impl Reader {
             Heard::Message { message, sequence, pending } => {
                 self.is_stuck = false;
                 self.accept(sequence, message.headers.as_ref(), &message.payload);
-                self.shared.set_pending(self.number, pending);
+                self.shared.set_pending(self.number, Some(pending));
             }
         }
     }
@@ -153,10 +155,19 @@ impl Reader {
         match self.shared.ensure().await {
             Ok(seen) if seen.life != self.life => self.reset("the stream is in another life"),
             Ok(seen) if seen.last + 1 < self.next => self.reset("the stream has lost its end"),
-            Ok(seen) if seen.last >= self.next => self.reset("the consumer gives nothing"),
+            Ok(seen) if seen.last >= self.next => self.hear_or_reset().await,
             Ok(_) => {}
             // The feed's own silence ends it.
             Err(error) => tracing::debug!(error = %error, "the stream cannot be looked at"),
+        }
+    }
+
+    /// The stream has a message for this reader. It may be on its way at this moment.
+    async fn hear_or_reset(&mut self) {
+        let Some(feed) = &mut self.feed else { return };
+        match self.shared.runtime.timeout(ON_ITS_WAY, feed.hear()).await {
+            Ok(heard @ Heard::Message { .. }) => self.heard(heard),
+            _ => self.reset("the consumer gives nothing"),
         }
     }
 
@@ -236,9 +247,13 @@ impl Reader {
 }
 
 impl Shared {
-    fn set_pending(&self, reader: u64, count: u64) {
+    /// `None` for a reader that is gone.
+    fn set_pending(&self, reader: u64, count: Option<u64>) {
         let mut pending = self.pending.lock();
-        pending.insert(reader, count);
+        match count {
+            Some(count) => pending.insert(reader, count),
+            None => pending.remove(&reader),
+        };
         let most = pending.values().copied().max().unwrap_or(0);
         self.metrics.pending.set(i64::try_from(most).unwrap_or(i64::MAX));
     }
@@ -252,6 +267,6 @@ impl Subscription for Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.shared.pending.lock().remove(&self.number);
+        self.shared.set_pending(self.number, None);
     }
 }

@@ -43,19 +43,17 @@ async fn what_was_acknowledged_is_given_in_order_though_the_server_is_killed_aga
     let publishing = runtime.spawn("publisher", {
         let (runtime, queue, is_over, last) = (runtime.clone(), publisher.clone(), is_over.clone(), last.clone());
         async move {
-            let mut failures = 0;
             for first in (1..).step_by(100) {
                 let is_last = is_over.load(Ordering::SeqCst);
                 if is_last {
                     last.store(first + 99, Ordering::SeqCst);
                 }
-                failures += publish_at_last(&queue, first..=first + 99).await;
+                publish_at_last(&queue, first..=first + 99).await;
                 if is_last {
                     break;
                 }
                 runtime.sleep(Duration::from_millis(2)).await;
             }
-            failures
         }
     });
     let reading = runtime.spawn("reader", {
@@ -76,11 +74,11 @@ async fn what_was_acknowledged_is_given_in_order_though_the_server_is_killed_aga
         server.restart().expect("started again");
     }
     is_over.store(true, Ordering::SeqCst);
-    let failures = publishing.await.expect("it ended");
+    publishing.await.expect("it ended");
     let positions = reading.await.expect("it ended");
     let last = last.load(Ordering::SeqCst);
     assert_complete_and_in_order(&positions, last);
-    assert!(failures > 0, "the server was killed under it");
+    assert!(last > 300, "it published before, between and after the kills, or {last} would be less");
     assert_eq!(publisher.life().await, life, "a restart is no new life");
     // From the beginning, too: what is stored is in order.
     let mut again = publisher.subscribe(None).await.expect("it answers");

@@ -169,3 +169,10 @@ async fn nobody_is_at_the_address() {
     assert!(matches!(&refusal, Error::Unreachable { server, .. } if server == "127.0.0.1:1"), "{refusal}");
     assert!(refusal.to_string().contains("message_queue.servers"), "{refusal}");
 }
+
+#[tokio::test]
+async fn an_address_with_a_password_in_it_is_refused() {
+    let config = JetStreamConfig { servers: vec!["nats://relay:secret@127.0.0.1:1".to_owned()], ..fresh(&SHARED) };
+    let refusal = connect(&config).await.err().expect("it is in the wrong place").to_string();
+    assert!(refusal.contains("message_queue.credentials") && !refusal.contains("secret"), "{refusal}");
+}
