@@ -4,9 +4,10 @@ use std::{process::Command, time::Duration};
 
 use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType};
 use cluster::{NatsServer, Program};
-use message_queue::{Credentials, Error, JetStreamConfig, MessageQueue};
+use message_queue::{Credentials, Error, JetStreamConfig, JetStreamQueue, MessageQueue, Metrics};
 use model::Position;
 
+use prometheus_client::registry::Registry;
 use runtime::Runtime;
 
 use crate::server::{SHARED, connect, events, fresh, next, positions_until, publish_at_last, queue, stranger};
@@ -194,7 +195,41 @@ fn the_old_sample_configuration_is_one_that_the_old_server_takes() {
     };
     let (is_good, said) = check("nats-2.9.conf");
     assert!(is_good, "{said}");
-    let (is_good, said) = check("nats.conf");
-    // A newer server takes both.
-    assert!(is_good || said.contains("sync_interval"), "{said}");
+    // This server reads the new one no further than to what it does not know: without that they are the same.
+    let settings = |file: &str| -> Vec<String> {
+        let text = std::fs::read_to_string(format!("{folder}{file}")).expect("it is there");
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        lines.filter(|line| !line.starts_with("sync_interval")).map(str::to_owned).collect()
+    };
+    assert_eq!(settings("nats.conf"), settings("nats-2.9.conf"));
+    assert!(check("nats.conf").0 || check("nats.conf").1.contains("sync_interval"));
+}
+
+#[tokio::test]
+async fn copies_and_readers_that_began_anew_are_metrics() {
+    let (config, metrics) = (fresh(&SHARED), Metrics::default());
+    let mut registry = Registry::default();
+    metrics.register(&mut registry);
+    let shown = |line: &str| {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).expect("it is text");
+        assert!(text.contains(line), "{line} is missing in {text}");
+    };
+    let queue = JetStreamQueue::connect(Runtime::tokio(), config.clone(), metrics).await.expect("connected");
+    shown("diptych_message_queue_stream_replicas 1");
+    let mut reader = queue.subscribe(None).await.expect("it answers");
+    queue.publish(events(1..=5)).await.expect("published");
+    assert_eq!(reader.next(2).await.expect("nothing is wrong").len(), 2);
+    shown("diptych_message_queue_pending_messages 3");
+    shown("diptych_message_queue_consumer_resets_total 0");
+    let jetstream = async_nats::jetstream::new(stranger(&SHARED).await);
+    jetstream.delete_stream(&config.stream).await.expect("deleted");
+    assert!(queue.publish(events(6..=6)).await.is_err(), "nobody stores it");
+    shown("diptych_message_queue_publish_failures_total 1");
+    publish_at_last(&queue, 1..=6).await;
+    // What came before the stream was deleted may come first.
+    positions_until(&mut reader, 6).await;
+    shown("diptych_message_queue_consumer_resets_total 1");
+    drop(reader);
+    shown("diptych_message_queue_pending_messages 0");
 }
