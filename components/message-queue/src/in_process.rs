@@ -22,7 +22,7 @@ use crate::{
 pub struct InProcessConfig {
     /// Most messages kept; the oldest goes first.
     pub messages_max: usize,
-    /// Most bytes of messages kept, counted as if they were encoded; the last message stays whatever its size.
+    /// Most bytes of messages kept, payloads and texts with their fixed part; the last message stays whatever its size.
     pub bytes_max: usize,
     /// How long a relay that starts waits for a first reader to say where it stands. At a start both begin at once, and
     /// a relay that went first would leave out what the reader still wants.

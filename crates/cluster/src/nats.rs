@@ -19,6 +19,8 @@ pub struct NatsServer {
     program: PathBuf,
     port: u16,
     has_jetstream: bool,
+    /// What its configuration has beside that.
+    settings: String,
     /// Before the folder: its files go after it has ended.
     keeper: Option<Keeper>,
     folder: TempDir,
@@ -44,7 +46,7 @@ impl NatsServer {
     fn start_with(has_jetstream: bool) -> Result<Self, Error> {
         let program = Program::Nats.find()?;
         let folder = folder::make("diptych-nats-", &RunAs::Self_)?;
-        let mut server = Self { program, port: 0, has_jetstream, keeper: None, folder };
+        let mut server = Self { program, port: 0, has_jetstream, settings: String::new(), keeper: None, folder };
         let mut tried = 0;
         loop {
             tried += 1;
@@ -67,6 +69,7 @@ impl NatsServer {
         if self.has_jetstream {
             text.push_str(&format!("jetstream {{ store_dir: {:?} }}\n", self.store()));
         }
+        text.push_str(&self.settings);
         fs::write(&configuration, text).map_err(|source| Error::File { path: configuration.clone(), source })?;
         let mut command = RunAs::Self_.command(&self.program);
         command.arg("-c").arg(&configuration);
@@ -83,7 +86,14 @@ impl NatsServer {
         Ok(())
     }
 
-    fn store(&self) -> PathBuf {
+    /// What the configuration of the next [`NatsServer::restart`] also has, in NATS's own language.
+    pub fn configure(&mut self, settings: &str) {
+        settings.clone_into(&mut self.settings);
+    }
+
+    /// Where its streams are.
+    #[must_use]
+    pub fn store(&self) -> PathBuf {
         self.folder.path().join("store")
     }
 

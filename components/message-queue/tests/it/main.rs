@@ -1,4 +1,10 @@
-//! The queue in process, by the contract's suite and by what is its own.
+//! Both queues, by the contract's suite and by what is their own.
 
 mod conformance;
+mod faults;
 mod in_process;
+mod jetstream;
+mod server;
+mod stock_client;
+mod stream;
+mod throughput;

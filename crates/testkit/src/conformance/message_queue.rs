@@ -28,8 +28,10 @@ use uuid::Uuid;
 pub struct Setup {
     /// Where it is to run.
     pub runtime: Runtime,
-    /// Most messages that it may keep.
+    /// Most messages that it may keep, if it lets the oldest go for new ones.
     pub messages_max: usize,
+    /// How long it keeps a message, if it lets them go by their age. Long, but in the test of readers that are too slow.
+    pub kept_for: Duration,
 }
 
 /// A test that failed, and what was wrong.
@@ -53,7 +55,8 @@ type Test = (&'static str, for<'a> fn(&'a Subject) -> BoxFuture<'a, Checked>);
 pub async fn failures(start: impl AsyncFn(Setup) -> Arc<dyn MessageQueue>, runtime: &Runtime) -> Vec<Failure> {
     let mut failures = Vec::new();
     for (test, check) in TESTS {
-        let queue = start(Setup { runtime: runtime.clone(), messages_max: KEPT_MAX }).await;
+        let kept_for = if *test == OVERRUN { KEPT_BRIEFLY } else { KEPT_LONG };
+        let queue = start(Setup { runtime: runtime.clone(), messages_max: KEPT_MAX, kept_for }).await;
         let subject = Subject { queue, runtime: runtime.clone() };
         if let Err(reason) = check(&subject).await {
             failures.push(Failure { test, reason });
@@ -64,6 +67,11 @@ pub async fn failures(start: impl AsyncFn(Setup) -> Arc<dyn MessageQueue>, runti
 
 /// Small enough to overrun a reader in a test.
 const KEPT_MAX: usize = 64;
+/// The test for which messages have to go before they are read.
+const OVERRUN: &str = "a_reader_that_is_overrun_is_told_so_once_and_goes_on_with_the_oldest";
+/// As little as servers take.
+const KEPT_BRIEFLY: Duration = Duration::from_secs(1);
+const KEPT_LONG: Duration = Duration::from_secs(3600);
 /// Far more than any queue needs for what the tests ask of it.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long a test watches for something that must not happen.
@@ -177,13 +185,17 @@ async fn a_reader_gets_all_that_comes_after_the_position_it_names(subject: &Subj
 
 async fn a_reader_that_is_overrun_is_told_so_once_and_goes_on_with_the_oldest(subject: &Subject) -> Checked {
     let mut reader = subject.subscribe(None).await?;
-    let last = 3 * KEPT_MAX as u64;
-    subject.publish(EPOCH, 1..=last).await?;
+    let (gone, last) = (3 * KEPT_MAX as u64, 3 * KEPT_MAX as u64 + 8);
+    subject.publish(EPOCH, 1..=gone).await?;
+    // A queue that lets messages go by age does so now, and not to the moment; the next ones are of another age.
+    subject.runtime.sleep(3 * KEPT_BRIEFLY).await;
+    subject.publish(EPOCH, gone + 1..=last).await?;
     let told = subject.next(&mut reader, KEPT_MAX).await?;
     let Err(Error::Overrun { resume_after }) = told else {
         return Err(format!("{told:?} instead of being told"));
     };
     let positions = subject.receive_until(&mut reader, last).await?;
+    ensure!(resume_after > 0 && resume_after < last, "told to resume after {resume_after} of {last}");
     let expected: Vec<u64> = (resume_after + 1..=last).collect();
     ensure!(positions == expected, "told to resume after {resume_after}, then came {positions:?}");
     Ok(())
