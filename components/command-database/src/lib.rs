@@ -6,6 +6,7 @@
 mod batch;
 mod chain;
 mod error;
+mod postgres;
 mod sqlite;
 mod store;
 mod telemetry;
@@ -14,6 +15,7 @@ pub use self::{
     batch::{Answer, Group, GroupCommit, GroupLimits, Groups},
     chain::{Content, chain, digest, verify_link},
     error::Error,
+    postgres::{PostgresConfig, PostgresEventStore},
     sqlite::{
         LogScan, OnFatal, Scanned, ScannedEvent, ScannedMark, ScannedRecord, ScannedSlice, ScannedSnapshot,
         ScannedStream, SqliteConfig, SqliteEventStore,

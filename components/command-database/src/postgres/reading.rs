@@ -1,0 +1,215 @@
+//! Ranges of the log, streams, the head.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use model::{Epoch, EpochId, Hash, Lineage, Position, StoredEvent, StreamId, StreamVersion};
+use tokio_postgres::{Row, types::ToSql};
+
+use super::{
+    batch,
+    connections::Connections,
+    failure::{Failure, Result},
+    row::{self, COLUMNS, counted, number, position, value},
+    text,
+};
+use crate::{Head, IdempotencyRecord, Load, Loaded, ReadLimit, Snapshot};
+
+/// Rows of `events` up to the limits of a read, which the server keeps too: what is too much does not travel.
+fn limited(rows: &str, order: &str, events_max: &str, bytes_max: &str) -> String {
+    format!(
+        "SELECT {COLUMNS} FROM (SELECT {COLUMNS}, sum(octet_length(payload)) OVER (ORDER BY {order} \
+         ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before FROM (SELECT {COLUMNS} FROM diptych.events {rows} \
+         ORDER BY {order} LIMIT {events_max}) AS within) AS summed \
+         WHERE bytes_before IS NULL OR bytes_before < {bytes_max} ORDER BY {order}"
+    )
+}
+
+/// As the server counts. At least one event is wanted.
+fn limits(limit: ReadLimit) -> (i64, i64) {
+    let most = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    (most(limit.events_max.max(1)), most(limit.bytes_max))
+}
+
+const STREAM: &str = "WHERE stream = $1 AND version > $2 AND version <= $3";
+const HEAD: &str = "SELECT position, hash, epoch, recorded_at FROM diptych.log_head";
+
+impl Connections {
+    pub(super) async fn read_log(&self, after: Option<Position>, limit: ReadLimit) -> Result<Vec<Arc<StoredEvent>>> {
+        let statement = limited("WHERE position > $1", "position", "$2", "$3");
+        let (events_max, bytes_max) = limits(limit);
+        let rows = self.read(&statement, &[&number(Position::count(after)), &events_max, &bytes_max]).await?;
+        let mut events = Vec::with_capacity(rows.len());
+        let mut buffer = Vec::new();
+        let mut expected = Position::after(after);
+        for row in &rows {
+            let event = row::decode(row, &mut buffer)?;
+            if event.position != expected {
+                return Err(Failure::corrupt(expected.get(), "the position is missing"));
+            }
+            expected = expected.next();
+            events.push(Arc::new(event));
+        }
+        Ok(events)
+    }
+
+    pub(super) async fn read_head(&self) -> Result<Head> {
+        // What was seen before the question: another task may see more before the answer is here.
+        let seen = *self.seen.lock();
+        let mut head = self.read_head_once().await?;
+        if self.recognise_fall(seen, head.epoch, head.position).await? {
+            head = self.read_head_once().await?;
+        }
+        self.seen.lock().note(head.epoch, head.position);
+        Ok(head)
+    }
+
+    async fn read_head_once(&self) -> Result<Head> {
+        let row = self.read_head_row().await?;
+        Ok(Head { position: position(&row, 0)?, hash: row::hash(&row, 1)?, epoch: EpochId(value(&row, 2)?) })
+    }
+
+    pub(super) async fn read_last_recorded_at(&self) -> Result<Option<Timestamp>> {
+        let row = self.read_head_row().await?;
+        let Some(position) = position(&row, 0)? else { return Ok(None) };
+        let out_of_range = |_| Failure::corrupt(position.get(), "a time is out of range");
+        Timestamp::from_microsecond(value(&row, 3)?).map(Some).map_err(out_of_range)
+    }
+
+    async fn read_head_row(&self) -> Result<Row> {
+        self.read(HEAD, &[]).await?.pop().ok_or_else(|| Failure::corrupt(0, "the end of the log is not recorded"))
+    }
+
+    pub(super) async fn read_lineage(&self) -> Result<Lineage> {
+        let rows = self.read("SELECT epoch, first FROM diptych.lineage ORDER BY ordinal", &[]).await?;
+        let epoch = |row: &Row| {
+            let first = position(row, 1)?.ok_or_else(|| Failure::corrupt(0, "an epoch begins at position 0"))?;
+            Ok(Epoch { id: EpochId(value(row, 0)?), first })
+        };
+        rows.iter().map(epoch).collect::<Result<_>>().map(Lineage)
+    }
+
+    pub(super) async fn read_key(&self, key: Hash) -> Result<Option<IdempotencyRecord>> {
+        let statement = "SELECT fingerprint, command_id, first, events, version, head, refusal, checksum
+            FROM diptych.idempotency WHERE key = $1";
+        let rows = self.read(statement, &[&&key.0[..]]).await?;
+        rows.first().map(|row| batch::record(row, 0, &key)).transpose()
+    }
+
+    pub(super) async fn load_streams(&self, streams: &[Load], limit: ReadLimit) -> Result<Vec<Loaded>> {
+        let ids: Vec<_> = streams.iter().map(|load| &load.stream).collect();
+        let shapes: Vec<&[u8]> = streams.iter().map(|load| &load.state_shape.0[..]).collect();
+        let found = self.find_streams(&ids, &shapes).await?;
+        let loads = streams.iter().zip(&found).map(|(load, found)| async move {
+            let Some(Found { stream, version, snapshot }) = found else {
+                return Ok(Loaded { snapshot: None, events: Vec::new(), version: None });
+            };
+            let snapshot = snapshot.clone().map(|(version, state)| Snapshot {
+                stream: load.stream.clone(),
+                version,
+                state_shape: load.state_shape,
+                state,
+            });
+            let after = snapshot.as_ref().map(|snapshot| snapshot.version);
+            let events = self.stream_events(*stream, after, *version, limit).await?;
+            Ok(Loaded { snapshot, events, version: Some(*version) })
+        });
+        futures_util::future::try_join_all(loads).await
+    }
+
+    pub(super) async fn read_one_stream(
+        &self,
+        id: &StreamId,
+        after: Option<StreamVersion>,
+        limit: ReadLimit,
+    ) -> Result<Vec<StoredEvent>> {
+        match self.find_streams(&[id], &[&[]]).await?.pop().flatten() {
+            Some(found) => self.stream_events(found.stream, after, found.version, limit).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Up to version `last`, which was seen: what comes later is another read's.
+    async fn stream_events(
+        &self,
+        stream: i64,
+        after: Option<StreamVersion>,
+        last: StreamVersion,
+        limit: ReadLimit,
+    ) -> Result<Vec<StoredEvent>> {
+        if after == Some(last) {
+            return Ok(Vec::new());
+        }
+        let statement = limited(STREAM, "version", "$4", "$5");
+        let (events_max, bytes_max) = limits(limit);
+        let from = number(StreamVersion::count(after));
+        let parameters: [&(dyn ToSql + Sync); 5] = [&stream, &from, &number(last.get()), &events_max, &bytes_max];
+        let rows = self.read(&statement, &parameters).await?;
+        let mut buffer = Vec::new();
+        let mut expected = StreamVersion::after(after);
+        let mut events = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let event = row::decode(row, &mut buffer)?;
+            if event.version != expected {
+                let found = format!("version {expected} of its stream is missing before it");
+                return Err(Failure::corrupt(event.position.get(), found));
+            }
+            expected = expected.next();
+            events.push(event);
+        }
+        if events.is_empty() && expected <= last {
+            return Err(Failure::corrupt(0, format!("a stream ends before version {expected}")));
+        }
+        Ok(events)
+    }
+
+    /// Where streams stand, each with its snapshot of the wanted shape; `None` where there is none of that name.
+    async fn find_streams(&self, ids: &[&StreamId], shapes: &[&[u8]]) -> Result<Vec<Option<Found>>> {
+        let texts = |part: fn(&StreamId) -> &str| ids.iter().map(|id| text::store(part(id))).collect::<Vec<_>>();
+        let (tenants, aggregates) = (texts(|id| id.tenant.as_str()), texts(|id| &id.aggregate));
+        let names = texts(|id| &id.id);
+        let rows = self.read(FIND_STREAMS, &[&tenants, &aggregates, &names, &shapes]).await?;
+        let found = rows.iter().zip(shapes).map(|(row, shape)| Found::decode(row, shape));
+        found.collect()
+    }
+}
+
+/// By index, whatever the tables' sizes were when the plan was made: a sub-query for each name.
+const FIND_STREAMS: &str = "SELECT s.stream, s.version, p.version, p.checksum, p.state
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[]) WITH ORDINALITY AS w (tenant, aggregate, id, shape, n)
+    LEFT JOIN LATERAL (SELECT stream, version FROM diptych.streams t
+        WHERE t.tenant = w.tenant AND t.aggregate = w.aggregate AND t.id = w.id LIMIT 1) s ON true
+    LEFT JOIN LATERAL (SELECT version, checksum, state FROM diptych.snapshots t
+        WHERE t.stream = s.stream AND t.state_shape = w.shape LIMIT 1) p ON true
+    ORDER BY w.n";
+
+struct Found {
+    stream: i64,
+    version: StreamVersion,
+    snapshot: Option<(StreamVersion, bytes::Bytes)>,
+}
+
+impl Found {
+    fn decode(row: &Row, shape: &[u8]) -> Result<Option<Self>> {
+        let Some(stream) = value(row, 0)? else { return Ok(None) };
+        let version = StreamVersion::new(counted(row, 1)?);
+        let version = version.ok_or_else(|| Failure::corrupt(0, format!("stream {stream} has version 0")))?;
+        // A snapshot is a hint: one that is damaged, or ahead of its stream, is as good as none.
+        let snapshot = StreamVersion::new(counted(row, 2)?).filter(|snapshot| *snapshot <= version);
+        let snapshot = match (snapshot, value::<Option<i32>>(row, 3)?, value::<Option<&[u8]>>(row, 4)?) {
+            (Some(version), Some(checksum), Some(state)) if snapshot_checksum(version, shape, state) == checksum => {
+                Some((version, bytes::Bytes::copy_from_slice(state)))
+            }
+            _ => None,
+        };
+        Ok(Some(Self { stream, version, snapshot }))
+    }
+}
+
+pub(super) fn snapshot_checksum(version: StreamVersion, shape: &[u8], state: &[u8]) -> i32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&version.get().to_be_bytes());
+    hasher.update(shape);
+    hasher.update(state);
+    hasher.finalize().cast_signed()
+}
