@@ -88,7 +88,9 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The server cannot be reached, or lets nobody in.
-    #[error("cannot connect to {log}: see that the server runs, that the database exists, and that the user may use it")]
+    #[error(
+        "cannot connect to {log}: see that the server runs, that the database exists, and that the user may use it"
+    )]
     Connect {
         /// The log.
         log: String,
@@ -104,7 +106,9 @@ pub enum Error {
         wanted: String,
     },
     /// The server could lose what it has acknowledged.
-    #[error("the server of {log} has {setting}={found}, with which a crash loses what was acknowledged: set {setting}={wanted}")]
+    #[error(
+        "the server of {log} has {setting}={found}, with which a crash loses what was acknowledged: set {setting}={wanted}"
+    )]
     UnsafeSetting {
         /// The log.
         log: String,

@@ -186,7 +186,8 @@ pub(super) fn outcome(row: &Row, append: &Append) -> Result<Outcome> {
         }
         CONFLICT => Ok(Outcome::VersionConflict { current: version()? }),
         _ => {
-            let idempotency = append.idempotency.ok_or_else(|| Failure::corrupt(0, "a key is taken that was not sent"))?;
+            let idempotency =
+                append.idempotency.ok_or_else(|| Failure::corrupt(0, "a key is taken that was not sent"))?;
             let record = record(row, 5, &idempotency.key)?;
             let same = record.fingerprint == idempotency.fingerprint;
             Ok(if same { Outcome::Replayed(record) } else { Outcome::KeyReused })

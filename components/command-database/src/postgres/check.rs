@@ -13,9 +13,16 @@ const MARK: &str = "diptych log";
 /// Of the tables in `migrations/`.
 pub(super) const FORMAT: u32 = 1;
 
-const SETTINGS: &str = "SELECT current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit')";
+const SETTINGS: &str =
+    "SELECT current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit'),
+    pg_is_in_recovery()";
 
-/// Refuses a server that could lose what it has acknowledged.
+/// Nothing can be appended there, and nobody there says whose timeline it will be.
+#[derive(Debug, thiserror::Error)]
+#[error("the server is a standby, or still recovers: only a primary has the log")]
+struct InRecovery;
+
+/// Refuses a server that could lose what it has acknowledged, or that only follows another.
 pub(super) async fn settings(client: &Client, address: &Address) -> Result<()> {
     let row = client.query_one(SETTINGS, &[]).await?;
     for (column, setting) in ["fsync", "full_page_writes", "synchronous_commit"].into_iter().enumerate() {
@@ -25,6 +32,9 @@ pub(super) async fn settings(client: &Client, address: &Address) -> Result<()> {
             let log = address.log.clone();
             return Err(Failure::Known(Error::UnsafeSetting { log, setting, found, wanted: "on" }));
         }
+    }
+    if row.try_get(3)? {
+        return Err(Failure::Unconnected(InRecovery.into()));
     }
     Ok(())
 }

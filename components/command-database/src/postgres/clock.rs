@@ -32,7 +32,9 @@ impl Clock {
     /// What this process can say of the clock; 0 where it cannot say anything.
     pub(super) fn claim(&self, now: Duration) -> i64 {
         match *self.0.lock() {
-            Some((elapsed, at)) if now.saturating_sub(at) <= CLAIM_MAX => elapsed + microseconds(now.saturating_sub(at)),
+            Some((elapsed, at)) if now.saturating_sub(at) <= CLAIM_MAX => {
+                elapsed + microseconds(now.saturating_sub(at))
+            }
             _ => 0,
         }
     }
@@ -40,7 +42,9 @@ impl Clock {
     /// `now` is after the answer came, so that the way here is not counted.
     pub(super) fn look(&self, elapsed: i64, now: Duration) {
         let mut last = self.0.lock();
-        let is_news = last.is_none_or(|(known, at)| elapsed >= known + microseconds(now.saturating_sub(at)) || now.saturating_sub(at) > CLAIM_MAX);
+        let is_news = last.is_none_or(|(known, at)| {
+            elapsed >= known + microseconds(now.saturating_sub(at)) || now.saturating_sub(at) > CLAIM_MAX
+        });
         if is_news {
             *last = Some((elapsed, now));
         }

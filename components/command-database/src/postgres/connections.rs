@@ -78,7 +78,10 @@ impl Connections {
             }
             Ok(connection)
         };
-        self.runtime.timeout(self.acquire_timeout, taken).await.unwrap_or_else(|_| Err(Failure::Unconnected(Busy.into())))
+        self.runtime
+            .timeout(self.acquire_timeout, taken)
+            .await
+            .unwrap_or_else(|_| Err(Failure::Unconnected(Busy.into())))
     }
 
     async fn greet(&self, connection: &Object) -> Result<()> {
@@ -120,7 +123,12 @@ impl Connections {
     }
 
     /// Runs a statement on a connection that is given up if it does not answer.
-    pub(super) async fn run(&self, connection: Object, statement: &str, parameters: Parameters<'_>) -> Result<Vec<Row>> {
+    pub(super) async fn run(
+        &self,
+        connection: Object,
+        statement: &str,
+        parameters: Parameters<'_>,
+    ) -> Result<Vec<Row>> {
         let answered = async {
             let prepared = connection.prepare_cached(statement).await?;
             Ok(connection.query(&prepared, parameters).await?)

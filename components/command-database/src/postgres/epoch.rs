@@ -37,8 +37,7 @@ impl Seen {
 
 /// Whether this user may begin another life, and whether the present one may be over. Waits for no lock.
 const SUSPECT: &str = "SELECT h.epoch, h.position, h.timeline <> diptych.present_timeline() FROM diptych.log_head h";
-const MAY_RECOGNISE: &str =
-    "SELECT has_function_privilege('diptych.recognise(uuid, bigint, uuid, bigint)', 'EXECUTE')";
+const MAY_RECOGNISE: &str = "SELECT has_function_privilege('diptych.recognise(uuid, bigint, uuid, bigint)', 'EXECUTE')";
 
 impl Connections {
     /// Sees to it that the log is in a life of its own, where this user may. Others leave it to those who append.

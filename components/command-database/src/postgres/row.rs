@@ -55,7 +55,8 @@ pub(super) fn decode(row: &Row, buffer: &mut Vec<u8>) -> Result<StoredEvent> {
 
 fn decode_at(position: Position, row: &Row) -> std::result::Result<Option<StoredEvent>, tokio_postgres::Error> {
     let command_id = CommandId(row.try_get(8)?);
-    let or_command = |column| Ok::<_, tokio_postgres::Error>(row.try_get::<_, Option<Uuid>>(column)?.unwrap_or(command_id.0));
+    let or_command =
+        |column| Ok::<_, tokio_postgres::Error>(row.try_get::<_, Option<Uuid>>(column)?.unwrap_or(command_id.0));
     let event_id = match row.try_get::<_, Option<Uuid>>(11)? {
         Some(stored) => EventId(stored),
         None => EventId::derived(command_id, row.try_get::<_, i32>(10)?.cast_unsigned()),

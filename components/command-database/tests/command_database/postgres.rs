@@ -1,11 +1,12 @@
 //! The distributed log, on a real server.
 
+mod figures;
 mod given;
-//mod opening;
-//mod roles;
-//mod several;
-//mod timelines;
-//mod whole;
+mod opening;
+mod roles;
+mod several;
+mod timelines;
+mod whole;
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -34,7 +34,11 @@ impl Database {
     /// With nothing in it.
     pub(super) async fn empty() -> Self {
         let name = format!("log_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
-        connect(&SERVER.url("postgres")).await.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("a database");
+        connect(&SERVER.url("postgres"))
+            .await
+            .batch_execute(&format!("CREATE DATABASE {name}"))
+            .await
+            .expect("a database");
         let url = SERVER.url(&name);
         Self { name, url }
     }
@@ -113,7 +117,11 @@ pub(super) async fn log(store: &dyn EventStore) -> Vec<StoredEvent> {
     let mut previous = (None, Hash::default());
     for event in &events {
         assert_eq!(event.position, Position::after(previous.0), "positions are dense");
-        assert!(command_database::verify_link(&previous.1, event), "the chain goes through position {}", event.position);
+        assert!(
+            command_database::verify_link(&previous.1, event),
+            "the chain goes through position {}",
+            event.position
+        );
         previous = (Some(event.position), event.hash);
     }
     events
