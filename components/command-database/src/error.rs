@@ -172,10 +172,13 @@ impl Error {
     /// Whether the same call may succeed later without anybody's intervention.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        match self {
-            Self::Read { .. } | Self::Write { .. } | Self::Connect { .. } => true,
-            Self::StorageFull { .. } | Self::Overloaded { .. } => true,
-            _ => false,
-        }
+        matches!(
+            self,
+            Self::Read { .. }
+                | Self::Write { .. }
+                | Self::Connect { .. }
+                | Self::StorageFull { .. }
+                | Self::Overloaded { .. }
+        )
     }
 }

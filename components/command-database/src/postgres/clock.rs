@@ -125,3 +125,51 @@ const LEASE: &str = "WITH clock AS (UPDATE diptych.clock SET elapsed = greatest(
 const EXPIRE: &str = "WITH slice AS (SELECT key FROM diptych.idempotency WHERE key > $1 ORDER BY key LIMIT $2),
     gone AS (DELETE FROM diptych.idempotency i USING slice WHERE i.key = slice.key AND i.elapsed < $3 RETURNING 1)
     SELECT (SELECT count(*) FROM gone), (SELECT key FROM slice ORDER BY key DESC LIMIT 1)";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn whoever_has_not_looked_claims_nothing() {
+        assert_eq!(Clock::default().claim(seconds(1_000)), 0);
+    }
+
+    #[test]
+    fn time_since_the_last_look_is_claimed_until_that_is_too_long_ago() {
+        let clock = Clock::default();
+        clock.look(5_000_000, seconds(100));
+        assert_eq!(clock.claim(seconds(100)), 5_000_000);
+        assert_eq!(clock.claim(seconds(130)), 35_000_000);
+        assert_eq!(clock.claim(seconds(161)), 0);
+        clock.look(6_000_000, seconds(161));
+        assert_eq!(clock.claim(seconds(162)), 7_000_000);
+    }
+
+    #[test]
+    fn a_late_answer_takes_nothing_back() {
+        let clock = Clock::default();
+        clock.look(5_000_000, seconds(100));
+        clock.look(5_000_000, seconds(110));
+        assert_eq!(clock.claim(seconds(120)), 25_000_000, "the first look is the better one");
+        clock.look(40_000_000, seconds(120));
+        assert_eq!(clock.claim(seconds(120)), 40_000_000, "another process knows more");
+    }
+
+    #[test]
+    fn claims_of_several_processes_are_not_added_up() {
+        let clocks = [Clock::default(), Clock::default(), Clock::default()];
+        let mut stored = 0;
+        for now in 0..1_000_u64 {
+            let clock = &clocks[now as usize % 3];
+            stored = clock.claim(seconds(now)).max(stored);
+            clock.look(stored, seconds(now));
+        }
+        assert!(stored <= 999_000_000, "{stored}");
+        assert!(stored >= 990_000_000, "{stored}");
+    }
+}

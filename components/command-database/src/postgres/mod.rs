@@ -150,7 +150,11 @@ impl PostgresEventStore {
             }
         };
         let outcomes = rows.iter().zip(prepared.appends()).map(|(row, append)| batch::outcome(row, append));
-        outcomes.collect::<Result<_>>().map_err(|failure| failure.while_committing(connections.log()))
+        // It is committed, whatever cannot be read of the answer.
+        outcomes.collect::<Result<_>>().map_err(|failure| {
+            let (log, source) = (connections.log().to_owned(), failure.while_reading(connections.log()).into());
+            Error::Commit { log, source }
+        })
     }
 
     async fn write_snapshot(&self, snapshot: &Snapshot) -> Result<()> {

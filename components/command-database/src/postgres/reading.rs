@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use model::{Epoch, EpochId, Hash, Lineage, Position, StoredEvent, StreamId, StreamVersion};
-use tokio_postgres::{Row, types::ToSql};
+use tokio_postgres::Row;
 
 use super::{
     batch,
@@ -31,7 +31,6 @@ fn limits(limit: ReadLimit) -> (i64, i64) {
     (most(limit.events_max.max(1)), most(limit.bytes_max))
 }
 
-const STREAM: &str = "WHERE stream = $1 AND version > $2 AND version <= $3";
 const HEAD: &str = "SELECT position, hash, epoch, recorded_at FROM diptych.log_head";
 
 impl Connections {
@@ -100,21 +99,22 @@ impl Connections {
         let ids: Vec<_> = streams.iter().map(|load| &load.stream).collect();
         let shapes: Vec<&[u8]> = streams.iter().map(|load| &load.state_shape.0[..]).collect();
         let found = self.find_streams(&ids, &shapes).await?;
-        let loads = streams.iter().zip(&found).map(|(load, found)| async move {
-            let Some(Found { stream, version, snapshot }) = found else {
-                return Ok(Loaded { snapshot: None, events: Vec::new(), version: None });
-            };
-            let snapshot = snapshot.clone().map(|(version, state)| Snapshot {
-                stream: load.stream.clone(),
-                version,
-                state_shape: load.state_shape,
-                state,
-            });
-            let after = snapshot.as_ref().map(|snapshot| snapshot.version);
-            let events = self.stream_events(*stream, after, *version, limit).await?;
-            Ok(Loaded { snapshot, events, version: Some(*version) })
+        let wanted: Vec<_> = found.iter().flatten().map(Found::wanted).collect();
+        let mut events = self.stream_events(&wanted, limit).await?.into_iter();
+        let loaded = streams.iter().zip(found).map(|(load, found)| match found {
+            None => Loaded { snapshot: None, events: Vec::new(), version: None },
+            Some(found) => Loaded {
+                snapshot: found.snapshot.map(|(version, state)| Snapshot {
+                    stream: load.stream.clone(),
+                    version,
+                    state_shape: load.state_shape,
+                    state,
+                }),
+                events: events.next().unwrap_or_default(),
+                version: Some(found.version),
+            },
         });
-        futures_util::future::try_join_all(loads).await
+        Ok(loaded.collect())
     }
 
     pub(super) async fn read_one_stream(
@@ -123,44 +123,43 @@ impl Connections {
         after: Option<StreamVersion>,
         limit: ReadLimit,
     ) -> Result<Vec<StoredEvent>> {
-        match self.find_streams(&[id], &[&[]]).await?.pop().flatten() {
-            Some(found) => self.stream_events(found.stream, after, found.version, limit).await,
-            None => Ok(Vec::new()),
-        }
+        let Some(found) = self.find_streams(&[id], &[&[]]).await?.pop().flatten() else { return Ok(Vec::new()) };
+        let wanted = Wanted { after, ..found.wanted() };
+        Ok(self.stream_events(&[wanted], limit).await?.pop().unwrap_or_default())
     }
 
-    /// Up to version `last`, which was seen: what comes later is another read's.
-    async fn stream_events(
-        &self,
-        stream: i64,
-        after: Option<StreamVersion>,
-        last: StreamVersion,
-        limit: ReadLimit,
-    ) -> Result<Vec<StoredEvent>> {
-        if after == Some(last) {
-            return Ok(Vec::new());
+    /// The events of each stream up to the version that was seen: what comes later is another read's. Limits are for each.
+    async fn stream_events(&self, wanted: &[Wanted], limit: ReadLimit) -> Result<Vec<Vec<StoredEvent>>> {
+        let mut events: Vec<Vec<StoredEvent>> = wanted.iter().map(|_| Vec::new()).collect();
+        if wanted.iter().all(|wanted| wanted.after >= Some(wanted.last)) {
+            return Ok(events);
         }
-        let statement = limited(STREAM, "version", "$4", "$5");
+        let of_stream =
+            limited("WHERE stream = w.stream AND version > w.after AND version <= w.last", "version", "$4", "$5");
+        let statement = format!(
+            "SELECT e.*, w.n FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) WITH ORDINALITY AS w (stream, after, last, n) \
+             CROSS JOIN LATERAL ({of_stream}) AS e ORDER BY w.n, e.version"
+        );
+        let numbers = |part: fn(&Wanted) -> i64| wanted.iter().map(part).collect::<Vec<_>>();
+        let (streams, lasts) = (numbers(|wanted| wanted.stream), numbers(|wanted| number(wanted.last.get())));
+        let afters = numbers(|wanted| number(StreamVersion::count(wanted.after)));
         let (events_max, bytes_max) = limits(limit);
-        let from = number(StreamVersion::count(after));
-        let parameters: [&(dyn ToSql + Sync); 5] = [&stream, &from, &number(last.get()), &events_max, &bytes_max];
-        let rows = self.read(&statement, &parameters).await?;
         let mut buffer = Vec::new();
-        let mut expected = StreamVersion::after(after);
-        let mut events = Vec::with_capacity(rows.len());
-        for row in &rows {
-            let event = row::decode(row, &mut buffer)?;
-            if event.version != expected {
-                let found = format!("version {expected} of its stream is missing before it");
-                return Err(Failure::corrupt(event.position.get(), found));
-            }
-            expected = expected.next();
+        for row in self.read(&statement, &[&streams, &afters, &lasts, &events_max, &bytes_max]).await? {
+            let ordinal = usize::try_from(value::<i64>(&row, NUMBER_COLUMN)? - 1).unwrap_or(usize::MAX);
+            let (Some(wanted), Some(events)) = (wanted.get(ordinal), events.get_mut(ordinal)) else { continue };
+            let event = row::decode(&row, &mut buffer)?;
+            wanted.check_next(events.last(), &event)?;
             events.push(event);
         }
-        if events.is_empty() && expected <= last {
-            return Err(Failure::corrupt(0, format!("a stream ends before version {expected}")));
+        let missing =
+            wanted.iter().zip(&events).find(|(wanted, events)| wanted.after < Some(wanted.last) && events.is_empty());
+        match missing {
+            Some((wanted, _)) => {
+                Err(Failure::corrupt(0, format!("the events of stream {} are missing", wanted.stream)))
+            }
+            None => Ok(events),
         }
-        Ok(events)
     }
 
     /// Where streams stand, each with its snapshot of the wanted shape; `None` where there is none of that name.
@@ -171,6 +170,28 @@ impl Connections {
         let rows = self.read(FIND_STREAMS, &[&tenants, &aggregates, &names, &shapes]).await?;
         let found = rows.iter().zip(shapes).map(|(row, shape)| Found::decode(row, shape));
         found.collect()
+    }
+}
+
+/// Comes after those of an event.
+const NUMBER_COLUMN: usize = 21;
+
+/// A stretch of a stream.
+struct Wanted {
+    stream: i64,
+    after: Option<StreamVersion>,
+    last: StreamVersion,
+}
+
+impl Wanted {
+    /// Whether `event` follows on what was read before it.
+    fn check_next(&self, before: Option<&StoredEvent>, event: &StoredEvent) -> Result<()> {
+        let expected = StreamVersion::after(before.map(|event| event.version).or(self.after));
+        if event.version == expected {
+            return Ok(());
+        }
+        let found = format!("version {expected} of its stream is missing before it");
+        Err(Failure::corrupt(event.position.get(), found))
     }
 }
 
@@ -190,6 +211,12 @@ struct Found {
 }
 
 impl Found {
+    /// What the snapshot does not have.
+    fn wanted(&self) -> Wanted {
+        let after = self.snapshot.as_ref().map(|(version, _)| *version);
+        Wanted { stream: self.stream, after, last: self.version }
+    }
+
     fn decode(row: &Row, shape: &[u8]) -> Result<Option<Self>> {
         let Some(stream) = value(row, 0)? else { return Ok(None) };
         let version = StreamVersion::new(counted(row, 1)?);

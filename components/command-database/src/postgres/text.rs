@@ -49,7 +49,7 @@ mod tests {
             let stored = store(&text);
             prop_assert!(!stored.contains('\0'));
             let restored = restore(&stored);
-            prop_assert_eq!(&*restored, text);
+            prop_assert_eq!(&*restored, &*text);
         }
     }
 }

@@ -3,6 +3,7 @@
 mod figures;
 mod given;
 mod opening;
+mod relaying;
 mod roles;
 mod several;
 mod timelines;

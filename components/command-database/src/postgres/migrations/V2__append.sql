@@ -193,7 +193,7 @@ BEGIN
     SELECT w.kind, w.first, w.version, w.head, tail.epoch, i.fingerprint, i.command_id, i.first, i.events, i.version, i.head,
         i.refusal, i.checksum
     FROM unnest(kinds, firsts, versions, heads, key_of) WITH ORDINALITY AS w (kind, first, version, head, key, n)
-    LEFT JOIN diptych.idempotency i ON w.kind = 2 AND i.key = keys[w.key]
+    LEFT JOIN diptych.idempotency i ON i.key = CASE WHEN w.kind = 2 THEN keys[w.key] END
     ORDER BY w.n;
 END
 $$;

@@ -108,7 +108,7 @@ async fn who_answers_queries_cannot_even_connect() {
     let database = with_an_event().await;
     for roles in [&["query"][..], &[]] {
         let user = database.user(roles).await;
-        let error = try_connect(&user).await.err().expect("nobody is let in");
+        let error = try_connect(&user).await.expect_err("nobody is let in");
         assert_eq!(error.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{error:?}");
         PostgresEventStore::open(config(&user), &Runtime::tokio()).await.expect_err("nobody is let in");
     }

@@ -192,6 +192,11 @@ async fn a_damaged_key_is_told_from_a_free_one() {
     let key = request("a", "1").key("k", "body").build().idempotency.expect("a key").key;
     let error = store.idempotency(key).await.expect_err("damaged");
     assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+    // Its neighbour is committed, so that nobody may be told that nothing is.
+    let batch = vec![request("a", "1").key("k", "body").build(), request("b", "2").build()];
+    let error = store.append(batch).await.expect_err("damaged");
+    assert!(matches!(error, Error::Commit { .. }), "{error}");
+    assert_eq!(log(&store).await.len(), 2);
 }
 
 #[tokio::test]
