@@ -1,7 +1,7 @@
 //! The log's lives: what begins another one.
 //!
-//! Positions of two lives do not compare, so no position may be given twice in one. The log's end keeps the timeline that it
-//! was written on, and each process the furthest end that it has seen: where either does not fit, another life begins, in the
+//! Positions of two lives do not compare, so no position may be given twice in one. The log's end keeps the server and the
+//! timeline that it was written on, and each process the furthest end that it has seen: where either does not fit, another life begins, in the
 //! same transaction as the next append, or when the next connection is made.
 
 use deadpool_postgres::Object;
@@ -36,7 +36,7 @@ impl Seen {
 }
 
 /// Whether this user may begin another life, and whether the present one may be over. Waits for no lock.
-const SUSPECT: &str = "SELECT h.epoch, h.position, h.timeline <> diptych.present_timeline() FROM diptych.log_head h";
+const SUSPECT: &str = "SELECT h.epoch, h.position, h.written_by <> diptych.present_server() FROM diptych.log_head h";
 const MAY_RECOGNISE: &str = "SELECT has_function_privilege('diptych.recognise(uuid, bigint, uuid, bigint)', 'EXECUTE')";
 
 impl Connections {

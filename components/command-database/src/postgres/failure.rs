@@ -24,6 +24,9 @@ pub(super) enum Failure {
     Known(Error),
 }
 
+/// Makes an error of the log's name and a cause.
+type Other = fn(String, Box<dyn std::error::Error + Send + Sync>) -> Error;
+
 pub(super) type Result<T> = std::result::Result<T, Failure>;
 
 impl From<tokio_postgres::Error> for Failure {
@@ -65,11 +68,11 @@ impl Failure {
     }
 
     pub(super) fn while_migrating(self, log: &str) -> Error {
-        self.into_error(log, |log, source| Error::Migrate { log, source })
+        self.known_or(log, |log, source| Error::Migrate { log, source })
     }
 
     pub(super) fn while_connecting(self, log: &str) -> Error {
-        self.into_error(log, |log, source| Error::Connect { log, source })
+        self.known_or(log, |log, source| Error::Connect { log, source })
     }
 
     /// After a batch was sent: undone if the server refuses it, unknown if the answer is missing.
@@ -81,11 +84,20 @@ impl Failure {
         }
     }
 
-    fn into_error(self, log: &str, other: fn(String, Box<dyn std::error::Error + Send + Sync>) -> Error) -> Error {
+    /// Once a log is in use, what is wrong with its server is the cause of a read or an append that failed. Before that, it is
+    /// the failure itself.
+    fn known_or(self, log: &str, other: Other) -> Error {
+        match self {
+            Self::Known(error) => error,
+            failure => failure.into_error(log, other),
+        }
+    }
+
+    fn into_error(self, log: &str, other: Other) -> Error {
         let log = log.to_owned();
         match self {
             Self::Corrupt { position, found } => Error::Corrupt { log, position, found },
-            Self::Known(error) => error,
+            Self::Known(error) => other(log, error.into()),
             Self::Unconnected(source) | Self::Refused(source) => other(log, source),
             Self::Silent => other(log, Box::new(NoAnswer)),
             Self::Server(source) => match source.code() {

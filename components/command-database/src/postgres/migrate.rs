@@ -21,7 +21,10 @@ const LOCK: i64 = 0x0064_6970_7479_6368;
 pub(super) async fn migrate(address: &Address) -> Result<()> {
     let mut driver = address.driver.clone();
     // An index over a large log takes its time.
-    driver.options("-c statement_timeout=0 -c lock_timeout=0");
+    let options = driver.get_options().unwrap_or_default();
+    let options =
+        format!("{options} -c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0");
+    driver.options(options);
     let connected = driver.connect(NoTls).await.map_err(|error| Failure::Unconnected(error.into()));
     let (mut client, connection) = connected?;
     let task = tokio::spawn(connection);

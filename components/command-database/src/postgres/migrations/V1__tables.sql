@@ -15,9 +15,11 @@ BEGIN
 END
 $$;
 
--- The timeline that the server writes now. Not that of the control file, which lags behind a promotion by a checkpoint.
-CREATE FUNCTION diptych.present_timeline() RETURNS bigint LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint
+-- The server that answers, and the timeline that it writes now: a log that was promoted, recovered, or copied to another
+-- server is not where it was written. The timeline is not that of the control file, which lags behind a promotion.
+CREATE FUNCTION diptych.present_server() RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT (SELECT system_identifier FROM pg_control_system())::text || '/'
+        || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)
 $$;
 
 -- The lives of the log. `first`: the first position of each; `began`: microseconds since 1970, for people.
@@ -44,12 +46,13 @@ CREATE TABLE diptych.log_head (
     hash bytea NOT NULL,
     recorded_at bigint NOT NULL,
     epoch uuid NOT NULL,
-    timeline bigint NOT NULL,
+    -- Where it was written: see `present_server`.
+    written_by text COLLATE "C" NOT NULL,
     -- The greatest number that a stream has.
     streams bigint NOT NULL
 ) WITH (fillfactor = 10);
-INSERT INTO diptych.log_head (position, hash, recorded_at, epoch, timeline, streams)
-SELECT 0, decode(repeat('00', 32), 'hex'), (-9223372036854775808)::bigint, epoch, diptych.present_timeline(), 0
+INSERT INTO diptych.log_head (position, hash, recorded_at, epoch, written_by, streams)
+SELECT 0, decode(repeat('00', 32), 'hex'), (-9223372036854775808)::bigint, epoch, diptych.present_server(), 0
 FROM diptych.lineage;
 
 -- A stream is its number in the events' rows.

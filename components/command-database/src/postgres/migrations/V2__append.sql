@@ -3,15 +3,15 @@ CREATE FUNCTION diptych.write_epoch(head diptych.log_head, fresh_epoch uuid, now
 RETURNS diptych.log_head LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     head.epoch := fresh_epoch;
-    head.timeline := diptych.present_timeline();
+    head.written_by := diptych.present_server();
     INSERT INTO diptych.lineage (ordinal, epoch, first, began, reason)
     SELECT max(l.ordinal) + 1, fresh_epoch, head.position + 1, now, cause FROM diptych.lineage l;
-    UPDATE diptych.log_head h SET epoch = head.epoch, timeline = head.timeline;
+    UPDATE diptych.log_head h SET epoch = head.epoch, written_by = head.written_by;
     RETURN head;
 END
 $$;
 
--- Locks the head. On another timeline than the one it was written on, or behind what a process has seen of this epoch, it is
+-- Locks the head. On another server or timeline than the one it was written on, or behind what a process has seen of this epoch, it is
 -- not the head that it was: what follows belongs to another life.
 CREATE FUNCTION diptych.take_head(seen_epoch uuid, seen_position bigint, fresh_epoch uuid, now bigint)
 RETURNS diptych.log_head LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -19,8 +19,8 @@ DECLARE
     head diptych.log_head;
 BEGIN
     SELECT h.* INTO STRICT head FROM diptych.log_head h FOR UPDATE;
-    IF head.timeline <> diptych.present_timeline() THEN
-        RETURN diptych.write_epoch(head, fresh_epoch, now, 'another timeline');
+    IF head.written_by <> diptych.present_server() THEN
+        RETURN diptych.write_epoch(head, fresh_epoch, now, 'another server or timeline');
     ELSIF head.epoch = seen_epoch AND head.position < seen_position THEN
         RETURN diptych.write_epoch(head, fresh_epoch, now, 'the head had been further');
     END IF;

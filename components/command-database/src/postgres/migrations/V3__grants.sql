@@ -12,7 +12,7 @@ BEGIN
     EXECUTE format('GRANT SELECT ON diptych.events, diptych.log_head, diptych.lineage, diptych.meta TO %I, %I, %I',
         append, relay, handler);
 
-    EXECUTE format('GRANT EXECUTE ON FUNCTION diptych.append, diptych.recognise, diptych.present_timeline TO %I', append);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION diptych.append, diptych.recognise, diptych.present_server TO %I', append);
     EXECUTE format('GRANT SELECT ON diptych.streams, diptych.idempotency, diptych.snapshots, diptych.clock TO %I', append);
     EXECUTE format('GRANT INSERT, UPDATE ON diptych.snapshots TO %I', append);
     EXECUTE format('GRANT DELETE ON diptych.idempotency TO %I', append);

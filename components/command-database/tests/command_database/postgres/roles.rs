@@ -132,3 +132,16 @@ async fn the_owner_cannot_change_an_event_either() {
     PostgresEventStore::migrate(&config(&user)).await.expect("nothing to do");
     open(&user).await.begin_epoch().await.expect("another life");
 }
+
+#[tokio::test]
+async fn a_log_is_made_by_an_ordinary_user_who_owns_the_database_and_may_make_roles() {
+    let database = Database::empty().await;
+    let user = database.user(&[]).await;
+    let name = user.split(['/', '@']).nth(2).expect("a name");
+    let statement = format!("ALTER ROLE {name} CREATEROLE; ALTER DATABASE {} OWNER TO {name}", database.name);
+    database.by_hand().await.batch_execute(&statement).await.expect("made owner");
+    PostgresEventStore::migrate(&config(&user)).await.expect("a log is made");
+    let store = open(&database.user(&["append"]).await).await;
+    append(&store, vec![request("a", "1").build()]).await;
+    assert_eq!(log(&store).await.len(), 1);
+}

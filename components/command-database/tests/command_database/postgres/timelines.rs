@@ -33,7 +33,7 @@ async fn an_append_on_another_timeline_belongs_to_another_epoch() {
     database
         .by_hand()
         .await
-        .batch_execute("UPDATE diptych.log_head SET timeline = 99")
+        .batch_execute("UPDATE diptych.log_head SET written_by = '7/00000001'")
         .await
         .expect("another timeline");
     let outcomes = append(&store, vec![request("a", "2").build(), request("a", "3").build()]).await;
@@ -56,7 +56,7 @@ async fn opening_on_another_timeline_begins_an_epoch_without_an_append() {
     database
         .by_hand()
         .await
-        .batch_execute("UPDATE diptych.log_head SET timeline = 99")
+        .batch_execute("UPDATE diptych.log_head SET written_by = '7/00000001'")
         .await
         .expect("another timeline");
     let store = database.open().await;
