@@ -97,13 +97,11 @@ pub enum Error {
         /// What the driver said.
         source: Cause,
     },
-    /// The address of a database cannot be understood.
-    #[error("`{found}` is no address of a log: {wanted}")]
+    /// The configured address of a database cannot be used. It is not repeated here: it may hold a password.
+    #[error("the log's address cannot be used: {problem}")]
     Address {
-        /// The address, without its password.
-        found: String,
-        /// What it should look like, or what it lacks.
-        wanted: String,
+        /// What is wrong, and what to write.
+        problem: String,
     },
     /// The server could lose what it has acknowledged.
     #[error(

@@ -6,10 +6,13 @@ use tokio_postgres::config::Host;
 
 use crate::{Error, Metrics};
 
+/// PostgreSQL cuts names after 63 bytes, and the longest of ours ends with `_migrator`.
+const ROLE_PREFIX_BYTES_MAX: usize = 54;
+
 /// Where a log on PostgreSQL is, its limits, and where it reports to.
 #[derive(Clone)]
 pub struct PostgresConfig {
-    /// Such as `postgres://user:password@host:5432/database`, or `host=… user=… dbname=…`.
+    /// Through a pooler only if that passes `options` on and keeps named statements. Such as `postgres://user:password@host:5432/database`, or `host=… user=… dbname=…`.
     pub url: String,
     /// What the names of the server's roles for this log begin with; the database's name where there is none.
     pub role_prefix: Option<String>,
@@ -50,7 +53,7 @@ impl PostgresConfig {
     }
 
     pub(super) fn parse(&self) -> Result<Address, Error> {
-        let refused = |wanted: String| Error::Address { found: "the configured address".to_owned(), wanted };
+        let refused = |problem: String| Error::Address { problem };
         let mut driver: tokio_postgres::Config =
             self.url.parse().map_err(|error: tokio_postgres::Error| refused(reason(&error)))?;
         let Some(database) = driver.get_dbname().map(str::to_owned) else {
@@ -69,6 +72,12 @@ impl PostgresConfig {
         }
         let log = name(&driver, &database);
         let role_prefix = self.role_prefix.clone().unwrap_or(database);
+        if role_prefix.len() > ROLE_PREFIX_BYTES_MAX {
+            let found = role_prefix.len();
+            return Err(refused(format!(
+                "{found} bytes are too many for what roles' names begin with: set a prefix of at most {ROLE_PREFIX_BYTES_MAX}"
+            )));
+        }
         Ok(Address { driver, log, role_prefix })
     }
 

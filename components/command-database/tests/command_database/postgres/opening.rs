@@ -106,6 +106,9 @@ async fn an_address_that_cannot_be_right_is_refused_without_its_password() {
         assert!(matches!(error, Error::Address { .. }), "{error}");
         assert!(!format!("{error} {error:?}").contains("secret"), "{error}");
     }
+    let long = PostgresConfig { role_prefix: Some("p".repeat(55)), ..config("postgres://localhost/log") };
+    let error = PostgresEventStore::migrate(&long).await.expect_err("too long");
+    assert!(matches!(error, Error::Address { .. }), "{error}");
     let nobody = "postgres://me:secret@127.0.0.1:1/log";
     let error = refusal_to_open(nobody).await;
     assert!(matches!(error, Error::Connect { .. }) && error.is_retryable(), "{error}");
