@@ -1,7 +1,8 @@
 //! Command Database: the append-only event store, the only source of truth.
 //!
 //! Write through [`EventStore::append`] (many tasks at once: through [`GroupCommit`]), read through [`EventStore::read`];
-//! all else is private. [`SqliteEventStore`] is the log of one process, [`PostgresEventStore`] that of many. [`LogScan`] reads past damage, for whoever verifies a log.
+//! all else is private. [`SqliteEventStore`] is the log of one process, [`PostgresEventStore`] that of many. [`LogScan`]
+//! reads past damage, for whoever verifies a log.
 
 mod batch;
 mod chain;

@@ -1,5 +1,6 @@
 //! The distributed log, on a real server.
 
+mod connections;
 mod figures;
 mod given;
 mod opening;
