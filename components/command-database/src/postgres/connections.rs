@@ -5,11 +5,12 @@ use std::{sync::Arc, time::Duration};
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
 use parking_lot::Mutex;
 use runtime::Runtime;
-use tokio_postgres::{NoTls, Row, types::ToSql};
+use tokio_postgres::{Row, types::ToSql};
 
 use super::{
     check,
     config::{Address, PostgresConfig},
+    driver::Unreplicated,
     epoch::Seen,
     failure::{Failure, Result},
 };
@@ -24,6 +25,8 @@ pub(super) struct Connections {
     /// One connection: appends of this process follow each other.
     appending: Pool,
     others: Pool,
+    /// Of the appends.
+    pub(super) unreplicated: Unreplicated,
     address: Address,
     runtime: Runtime,
     /// How long a connection is waited for.
@@ -36,14 +39,17 @@ pub(super) struct Connections {
 
 impl Connections {
     pub(super) fn new(address: Address, config: &PostgresConfig, runtime: &Runtime) -> Result<Self> {
-        let pool = |size| {
+        let pool = |size, heard: &Unreplicated| {
             let method = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-            let manager = Manager::from_config(address.driver.clone(), NoTls, method);
+            let manager = Manager::from_connect(address.driver.clone(), heard.clone(), method);
             Pool::builder(manager).max_size(size).build().map_err(|error| Failure::Unconnected(error.into()))
         };
+        let unreplicated = Unreplicated::default();
         Ok(Self {
-            appending: pool(1)?,
-            others: pool(config.connections_max.saturating_sub(1).max(1))?,
+            appending: pool(1, &unreplicated)?,
+            // What is unreplicated of hints is of no interest.
+            others: pool(config.connections_max.saturating_sub(1).max(1), &Unreplicated::default())?,
+            unreplicated,
             address,
             runtime: runtime.clone(),
             acquire_timeout: config.connect_timeout + config.lock_timeout,

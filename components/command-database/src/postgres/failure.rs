@@ -12,6 +12,8 @@ pub(super) enum Failure {
     Unconnected(Box<dyn std::error::Error + Send + Sync>),
     /// The server or the connection, in the middle of a statement.
     Server(tokio_postgres::Error),
+    /// Committed, but nobody knows on how many servers.
+    Unreplicated,
     /// No answer in all the time that the server has for one.
     Silent,
     Corrupt {
@@ -45,6 +47,10 @@ impl From<PoolError> for Failure {
 #[error("the server has not answered in time")]
 struct NoAnswer;
 
+#[derive(Debug, thiserror::Error)]
+#[error("somebody has cancelled the wait for its replication")]
+struct NotReplicated;
+
 impl Failure {
     pub(super) fn corrupt(position: u64, found: impl Into<String>) -> Self {
         Self::Corrupt { position, found: found.into() }
@@ -55,7 +61,7 @@ impl Failure {
         match self {
             Self::Unconnected(_) | Self::Silent => true,
             Self::Server(error) => !is_refusal(error),
-            Self::Corrupt { .. } | Self::Refused(_) | Self::Known(_) => false,
+            _ => false,
         }
     }
 
@@ -79,7 +85,9 @@ impl Failure {
     pub(super) fn while_committing(self, log: &str) -> Error {
         match &self {
             Self::Server(error) if is_refusal(error) => self.while_writing(log),
-            Self::Server(_) | Self::Silent => self.into_error(log, |log, source| Error::Commit { log, source }),
+            Self::Server(_) | Self::Silent | Self::Unreplicated => {
+                self.into_error(log, |log, source| Error::Commit { log, source })
+            }
             _ => self.while_writing(log),
         }
     }
@@ -99,7 +107,8 @@ impl Failure {
             Self::Corrupt { position, found } => Error::Corrupt { log, position, found },
             Self::Known(error) => other(log, error.into()),
             Self::Unconnected(source) | Self::Refused(source) => other(log, source),
-            Self::Silent => other(log, Box::new(NoAnswer)),
+            Self::Silent => other(log, NoAnswer.into()),
+            Self::Unreplicated => other(log, NotReplicated.into()),
             Self::Server(source) => match source.code() {
                 Some(code) if *code == SqlState::DISK_FULL => Error::StorageFull { log },
                 Some(code) if *code == SqlState::DATA_CORRUPTED || *code == SqlState::INDEX_CORRUPTED => {

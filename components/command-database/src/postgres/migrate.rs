@@ -24,7 +24,7 @@ pub(super) async fn migrate(address: &Address) -> Result<()> {
     let options = driver.get_options().unwrap_or_default();
     let options =
         format!("{options} -c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0");
-    driver.options(options);
+    driver.options(options).application_name("diptych-migration");
     let connected = driver.connect(NoTls).await.map_err(|error| Failure::Unconnected(error.into()));
     let (mut client, connection) = connected?;
     let task = tokio::spawn(connection);

@@ -7,6 +7,7 @@ mod check;
 mod clock;
 mod config;
 mod connections;
+mod driver;
 mod epoch;
 mod failure;
 mod migrate;
@@ -138,6 +139,7 @@ impl PostgresEventStore {
         let batch = Batch::new(prepared);
         // One statement is one transaction, and all its rows are here only after the server has committed it.
         let parameters = batch.parameters(&moment);
+        let unreplicated = connections.unreplicated.count();
         let answer = async { Ok(connection.query(&statement, &parameters).await?) };
         let rows = match connections.answered(answer).await {
             Ok(rows) => rows,
@@ -149,6 +151,9 @@ impl PostgresEventStore {
                 return Err(failure.while_committing(connections.log()));
             }
         };
+        if connections.unreplicated.count() > unreplicated {
+            return Err(Failure::Unreplicated.while_committing(connections.log()));
+        }
         let outcomes = rows.iter().zip(prepared.appends()).map(|(row, append)| batch::outcome(row, append));
         // It is committed, whatever cannot be read of the answer.
         outcomes.collect::<Result<_>>().map_err(|failure| {

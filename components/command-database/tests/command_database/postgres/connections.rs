@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
+use cluster::Postgres;
 use command_database::{Error, EventStore, Outcome, PostgresConfig, PostgresEventStore, ReadLimit};
 use futures_util::future::{join, join_all};
 use runtime::Runtime;
 use tokio_postgres::Client;
 
-use super::given::{Database, append, config, log, request};
+use super::given::{Database, append, config, connect, log, open, request};
 
-/// How many of a log's connections there are beside that of `by_hand`.
+/// How many connections of stores there are.
 async fn count(by_hand: &Client) -> i64 {
-    let count = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    let count = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND application_name = 'diptych-command-database'";
     by_hand.query_one(count, &[]).await.expect("counted").get(0)
 }
 
@@ -101,4 +103,39 @@ async fn an_append_that_nobody_waits_for_any_more_does_no_harm() {
     let outcomes = append(&store, vec![request("a", "3").build(), request("b", "1").build()]).await;
     assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Committed { .. })), "{outcomes:?}");
     assert_eq!(log(&store).await.len(), 4, "it was sent, and so it was appended");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_append_whose_replication_nobody_waits_for_is_unknown() {
+    let server = Postgres::new().start().expect("a server");
+    connect(&server.url("postgres")).await.batch_execute("CREATE DATABASE log").await.expect("a database");
+    let url = server.url("log");
+    PostgresEventStore::migrate(&config(&url)).await.expect("a log is made");
+    let (by_hand, store) = (connect(&url).await, open(&url).await);
+    append(&store, vec![request("a", "1").build()]).await;
+    // A standby that is not there.
+    by_hand.batch_execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'").await.expect("set");
+    by_hand.batch_execute("SELECT pg_reload_conf()").await.expect("read again");
+    let give_up = async {
+        let cancel = "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+        while by_hand.query_one(cancel, &[]).await.expect("asked").get::<_, i64>(0) == 0 {
+            Runtime::tokio().sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let mut again = Vec::new();
+    // Until the session has read the configuration again, it waits for nobody.
+    let appending = async {
+        loop {
+            let append = request("a", "2").key(&format!("key-{}", again.len()), "body").build();
+            again.push(append.clone());
+            if let Err(error) = store.append(vec![append]).await {
+                return error;
+            }
+        }
+    };
+    let (error, ()) = join(appending, give_up).await;
+    assert!(matches!(error, Error::Commit { .. }), "{error}");
+    by_hand.batch_execute("ALTER SYSTEM RESET synchronous_standby_names").await.expect("set");
+    by_hand.batch_execute("SELECT pg_reload_conf()").await.expect("read again");
+    assert_eq!(log(&store).await.len(), again.len() + 1, "here it is durable");
 }
