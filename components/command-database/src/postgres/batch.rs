@@ -91,7 +91,7 @@ impl<'a> Batch<'a> {
         batch
     }
 
-    /// Calls the function in one round trip, or returns what became of it.
+    /// In the order of the function's parameters.
     pub(super) fn parameters<'b>(&'b self, moment: &'b Moment) -> [&'b (dyn ToSql + Sync); 29] {
         let Self { tenants, aggregates, ids, keys, commands, events } = self;
         [
@@ -195,7 +195,7 @@ pub(super) fn outcome(row: &Row, append: &Append) -> Result<Outcome> {
     }
 }
 
-/// The record of `key` in the columns from `first` on; refused when it does not fit its checksum.
+/// The record of `key` in the columns from `from` on; refused when it does not fit its checksum.
 pub(super) fn record(row: &Row, from: usize, key: &Hash) -> Result<IdempotencyRecord> {
     let decision = match value::<Option<&[u8]>>(row, from + 6)? {
         Some(refusal) => StoredDecision::Refused(Bytes::copy_from_slice(refusal)),

@@ -12,7 +12,8 @@ const ROLE_PREFIX_BYTES_MAX: usize = 54;
 /// Where a log on PostgreSQL is, its limits, and where it reports to.
 #[derive(Clone)]
 pub struct PostgresConfig {
-    /// Through a pooler only if that passes `options` on and keeps named statements. Such as `postgres://user:password@host:5432/database`, or `host=… user=… dbname=…`.
+    /// Such as `postgres://user:password@host:5432/database`, or `host=… user=… dbname=…`. It may be that of a pooler which
+    /// passes `options` on and keeps named statements.
     pub url: String,
     /// What the names of the server's roles for this log begin with; the database's name where there is none.
     pub role_prefix: Option<String>,

@@ -1,8 +1,8 @@
 //! The log's lives: what begins another one.
 //!
 //! Positions of two lives do not compare, so no position may be given twice in one. The log's end keeps the server and the
-//! timeline that it was written on, and each process the furthest end that it has seen: where either does not fit, another life begins, in the
-//! same transaction as the next append, or when the next connection is made.
+//! timeline that it was written on, and each process the furthest end that it has seen: where either does not fit, another
+//! life begins, in the same transaction as the next append, or when the next connection is made.
 
 use deadpool_postgres::Object;
 use model::{Epoch, EpochId, Position};

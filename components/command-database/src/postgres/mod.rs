@@ -13,6 +13,7 @@ mod failure;
 mod migrate;
 mod reading;
 mod row;
+mod streams;
 mod text;
 
 use std::{sync::Arc, time::Duration};
@@ -29,8 +30,8 @@ use self::{
     clock::Clock,
     connections::Connections,
     failure::{Failure, Result},
-    reading::snapshot_checksum,
     row::number,
+    streams::snapshot_checksum,
 };
 use crate::{
     Append, Error, EventStore, Head, IdempotencyRecord, Load, Loaded, Outcome, ReadLimit, RelayLease, Snapshot,

@@ -65,8 +65,8 @@ CREATE TABLE diptych.streams (
     UNIQUE (tenant, aggregate, id)
 ) WITH (fillfactor = 80);
 
--- `event_id` NULL = derived from command and `command_index`; `correlation`, `causation` NULL = the command's id; `trace` NULL =
--- the trace named like the command, without parent, state, not sampled. Times in microseconds since 1970.
+-- `event_id` NULL = derived from command and `command_index`; `correlation`, `causation` NULL = the command's id; `trace`
+-- NULL = the trace named like the command, without parent, state, not sampled. Times in microseconds since 1970.
 CREATE TABLE diptych.event_rows (
     position bigint PRIMARY KEY,
     stream bigint NOT NULL,

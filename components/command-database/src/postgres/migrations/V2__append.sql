@@ -11,8 +11,8 @@ BEGIN
 END
 $$;
 
--- Locks the head. On another server or timeline than the one it was written on, or behind what a process has seen of this epoch, it is
--- not the head that it was: what follows belongs to another life.
+-- Locks the head. On another server or timeline than the one it was written on, or behind what a process has seen of this
+-- epoch, it is not the head that it was: what follows belongs to another life.
 CREATE FUNCTION diptych.take_head(seen_epoch uuid, seen_position bigint, fresh_epoch uuid, now bigint)
 RETURNS diptych.log_head LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -136,7 +136,8 @@ BEGIN
                     e := e + 1;
                     head_now := head_now + 1;
                     at := at + 1;
-                    last_hash := sha256(last_hash || epoch_bytes || int8send(head_now) || int8send(at) || recorded_bytes || digests[e]);
+                    last_hash := sha256(last_hash || epoch_bytes || int8send(head_now) || int8send(at)
+                        || recorded_bytes || digests[e]);
                     positions[e] := head_now;
                     event_streams[e] := numbers[s];
                     event_versions[e] := at;
