@@ -1,90 +1,139 @@
-use std::path::PathBuf;
+/// What an engine, a driver or the system said.
+type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why the store refused or failed. Nothing was written, except that [`Error::Commit`] leaves it unknown until recovery.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The commit failed or its answer was lost: whether it is durable is known after recovery.
-    #[error("cannot commit to {path}: what was in the batch is unknown until the log is opened again")]
+    #[error("cannot commit to {log}: what was in the batch is unknown until the log is opened again")]
     Commit {
         /// The log.
-        path: PathBuf,
+        log: String,
         /// What the engine said.
-        source: rusqlite::Error,
+        source: Cause,
     },
     /// Something failed before the commit; it was undone.
-    #[error("cannot write to {path}: nothing of it was kept")]
+    #[error("cannot write to {log}: nothing of it was kept")]
     Write {
         /// The log.
-        path: PathBuf,
+        log: String,
         /// What the engine said.
-        source: rusqlite::Error,
+        source: Cause,
     },
     /// The disk is full: commands are refused until there is space.
-    #[error("no space left for {path}: free some, commands are then accepted again")]
+    #[error("no space left for {log}: free some, commands are then accepted again")]
     StorageFull {
         /// The log.
-        path: PathBuf,
+        log: String,
     },
     /// Reading failed.
-    #[error("cannot read {path}")]
+    #[error("cannot read {log}")]
     Read {
         /// The log.
-        path: PathBuf,
+        log: String,
         /// What the engine said.
-        source: rusqlite::Error,
+        source: Cause,
     },
     /// What was read is not what was written.
-    #[error("the log {path} is damaged at position {position}: {found}; run `verify`, then restore a backup")]
+    #[error("the log {log} is damaged at position {position}: {found}; run `verify`, then restore a backup")]
     Corrupt {
         /// The log.
-        path: PathBuf,
+        log: String,
         /// Where.
         position: u64,
         /// What is wrong.
         found: String,
     },
     /// What was read outside the events is not what was written.
-    #[error("the log {path} is damaged: {found}; run `verify`, then restore a backup")]
+    #[error("the log {log} is damaged: {found}; run `verify`, then restore a backup")]
     Damaged {
         /// The log.
-        path: PathBuf,
+        log: String,
         /// What is wrong.
         found: String,
     },
-    /// The file is something else than a log. It was not touched.
-    #[error("{path} is not a log of Diptych: {found}; it was left as it is, name another data directory")]
+    /// The file, or the database, is something else than a log. It was not touched.
+    #[error("{log} is not a log of Diptych: {found}; it was left as it is, name another one")]
     Foreign {
-        /// The file.
-        path: PathBuf,
+        /// The file or database.
+        log: String,
         /// What it looks like.
         found: String,
     },
     /// A newer binary has written the log. It was not touched.
-    #[error("log {path} has format {found}, this binary reads up to {format_max}: start the newer binary")]
+    #[error("log {log} has format {found}, this binary reads up to {format_max}: start the newer binary")]
     FormatTooNew {
         /// The log.
-        path: PathBuf,
+        log: String,
         /// Its format.
         found: u32,
         /// The newest known here.
         format_max: u32,
     },
     /// The log can be neither opened nor made.
-    #[error("cannot open {path}: see that the directory exists, may be written to, and is on a local disk")]
+    #[error("cannot open {log}: see that the directory exists, may be written to, and is on a local disk")]
     Open {
         /// The log.
-        path: PathBuf,
+        log: String,
         /// What the engine said.
-        source: rusqlite::Error,
+        source: Cause,
     },
     /// The file cannot be reached at all.
-    #[error("cannot open {path}: see that the directory exists and may be written to")]
+    #[error("cannot open {log}: see that the directory exists and may be written to")]
     File {
         /// The log.
-        path: PathBuf,
+        log: String,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// The server cannot be reached, or lets nobody in.
+    #[error(
+        "cannot connect to {log}: see that the server runs, that the database exists, and that the user may use it"
+    )]
+    Connect {
+        /// The log.
+        log: String,
+        /// What the driver said.
+        source: Cause,
+    },
+    /// The configured address of a database cannot be used. It is not repeated here: it may hold a password.
+    #[error("the log's address cannot be used: {problem}")]
+    Address {
+        /// What is wrong, and what to write.
+        problem: String,
+    },
+    /// The server could lose what it has acknowledged.
+    #[error(
+        "the server of {log} has {setting}={found}, with which a crash loses what was acknowledged: set {setting}={wanted}"
+    )]
+    UnsafeSetting {
+        /// The log.
+        log: String,
+        /// The server's setting.
+        setting: &'static str,
+        /// What it is.
+        found: String,
+        /// What it has to be.
+        wanted: &'static str,
+    },
+    /// There is no log in the database yet, or one that this binary cannot use before it is migrated.
+    #[error("the database {log} has {found}: migrate it first, as a user of the role `{migrator}`")]
+    NotMigrated {
+        /// The log.
+        log: String,
+        /// What it has.
+        found: String,
+        /// The role that may migrate.
+        migrator: String,
+    },
+    /// A migration failed. Nothing of it was kept.
+    #[error("cannot migrate {log}: nothing of it was kept")]
+    Migrate {
+        /// The log.
+        log: String,
+        /// What the server said.
+        source: Cause,
     },
     /// The linked SQLite is known to damage logs.
     #[error("SQLite {found} can damage a log, 3.51.3 is the first that does not: build against a newer one")]
@@ -121,6 +170,13 @@ impl Error {
     /// Whether the same call may succeed later without anybody's intervention.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Read { .. } | Self::Write { .. } | Self::StorageFull { .. } | Self::Overloaded { .. })
+        matches!(
+            self,
+            Self::Read { .. }
+                | Self::Write { .. }
+                | Self::Connect { .. }
+                | Self::StorageFull { .. }
+                | Self::Overloaded { .. }
+        )
     }
 }

@@ -57,7 +57,7 @@ async fn accepted(
         let page = store.read(Position::new(next.get() - 1), limit).await?;
         if page.is_empty() {
             let found = format!("command {} is said to have {count} events from {first} on", record.command_id);
-            return Err(Error::Corrupt { path: Default::default(), position: next.get(), found });
+            return Err(Error::Corrupt { log: Default::default(), position: next.get(), found });
         }
         for event in page {
             trace_id = Some(event.metadata.trace.trace_id);

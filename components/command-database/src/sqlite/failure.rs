@@ -30,32 +30,37 @@ impl Failure {
     }
 
     pub(super) fn while_reading(self, path: &Path) -> Error {
-        self.into_error(path, |path, source| Error::Read { path, source })
+        self.into_error(path, |log, source| Error::Read { log, source })
     }
 
     pub(super) fn while_writing(self, path: &Path) -> Error {
-        self.into_error(path, |path, source| Error::Write { path, source })
+        self.into_error(path, |log, source| Error::Write { log, source })
     }
 
     pub(super) fn while_committing(self, path: &Path) -> Error {
-        self.into_error(path, |path, source| Error::Commit { path, source })
+        self.into_error(path, |log, source| Error::Commit { log, source })
     }
 
     pub(super) fn while_opening(self, path: &Path) -> Error {
-        self.into_error(path, |path, source| Error::Open { path, source })
+        self.into_error(path, |log, source| Error::Open { log, source })
     }
 
-    fn into_error(self, path: &Path, other: fn(std::path::PathBuf, rusqlite::Error) -> Error) -> Error {
-        let path = path.to_owned();
+    fn into_error(self, path: &Path, other: fn(String, Box<dyn std::error::Error + Send + Sync>) -> Error) -> Error {
+        let log = name(path);
         match self {
-            Self::Corrupt { position, found } => Error::Corrupt { path, position, found },
+            Self::Corrupt { position, found } => Error::Corrupt { log, position, found },
             Self::Engine(source) => match source.sqlite_error_code() {
-                Some(ErrorCode::DiskFull) => Error::StorageFull { path },
+                Some(ErrorCode::DiskFull) => Error::StorageFull { log },
                 Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-                    Error::Damaged { path, found: source.to_string() }
+                    Error::Damaged { log, found: source.to_string() }
                 }
-                _ => other(path, source),
+                _ => other(log, source.into()),
             },
         }
     }
+}
+
+/// What errors call the log at `path`.
+pub(super) fn name(path: &Path) -> String {
+    path.display().to_string()
 }

@@ -11,7 +11,7 @@ use std::{
 use rusqlite::{Connection, OpenFlags, config::DbConfig, params};
 use uuid::Uuid;
 
-use super::failure::{Failure, Result};
+use super::failure::{Failure, Result, name};
 use crate::Error;
 
 /// "Dlog": tells a log from other SQLite files.
@@ -87,14 +87,14 @@ pub(super) fn prepare(path: &Path, first_epoch: impl FnOnce() -> FirstEpoch) -> 
     if rusqlite::version_number() < ENGINE_MIN {
         return Err(Error::EngineTooOld { found: rusqlite::version().to_owned() });
     }
-    let file_error = |source| Error::File { path: path.to_owned(), source };
+    let file_error = |source| Error::File { log: name(path), source };
     if path.try_exists().map_err(file_error)? { inspect(path) } else { create(path, first_epoch()) }
 }
 
 /// Looks at the header with our own eyes: opening a foreign file with SQLite could already change what lies beside it.
 pub(super) fn inspect(path: &Path) -> std::result::Result<(), Error> {
-    let file_error = |source| Error::File { path: path.to_owned(), source };
-    let foreign = |found: String| Error::Foreign { path: path.to_owned(), found };
+    let file_error = |source| Error::File { log: name(path), source };
+    let foreign = |found: String| Error::Foreign { log: name(path), found };
     let mut header = Vec::new();
     File::open(path).and_then(|file| file.take(100).read_to_end(&mut header)).map_err(file_error)?;
     let field = |at: usize| header.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes);
@@ -104,7 +104,7 @@ pub(super) fn inspect(path: &Path) -> std::result::Result<(), Error> {
     match (field(68), field(60)) {
         (Some(APPLICATION_ID), Some(FORMAT_FIRST..=FORMAT)) => Ok(()),
         (Some(APPLICATION_ID), Some(found)) if found > FORMAT => {
-            Err(Error::FormatTooNew { path: path.to_owned(), found, format_max: FORMAT })
+            Err(Error::FormatTooNew { log: name(path), found, format_max: FORMAT })
         }
         (Some(APPLICATION_ID), found) => Err(foreign(format!("its format is {found:?}"))),
         (found, _) => Err(foreign(format!("its application id is {found:x?}"))),
@@ -113,7 +113,7 @@ pub(super) fn inspect(path: &Path) -> std::result::Result<(), Error> {
 
 /// Makes the whole file beside its place and then moves it there: a crash leaves no half of a log under the log's name.
 fn create(path: &Path, epoch: FirstEpoch) -> std::result::Result<(), Error> {
-    let file_error = |source| Error::File { path: path.to_owned(), source };
+    let file_error = |source| Error::File { log: name(path), source };
     let draft = PathBuf::from(format!("{}.new", path.display()));
     for leftover in [draft.clone(), PathBuf::from(format!("{}-journal", draft.display()))] {
         match std::fs::remove_file(leftover) {

@@ -8,5 +8,6 @@ mod given;
 mod group_commit;
 mod hops;
 mod model;
+mod postgres;
 mod sqlite;
 mod stream_index;

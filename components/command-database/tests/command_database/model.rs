@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::given::{ByHand, Given, stream};
 
 #[derive(Clone, Debug)]
-struct Command {
+pub(crate) struct Command {
     stream: u8,
     /// Below its version, at it, or above; or any.
     expected: Option<u64>,
@@ -24,7 +24,7 @@ struct Command {
 }
 
 #[derive(Clone, Debug)]
-enum Step {
+pub(crate) enum Step {
     Append(Vec<Command>),
     Reopen,
 }
@@ -35,12 +35,12 @@ fn command() -> impl Strategy<Value = Command> {
         .prop_map(|(stream, expected, events, refused, key)| Command { stream, expected, events, refused, key })
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
     vec(prop_oneof![6 => vec(command(), 0..8).prop_map(Step::Append), 1 => Just(Step::Reopen)], 1..12)
 }
 
 impl Command {
-    fn build(&self, runtime: &Runtime, number: usize) -> Append {
+    pub(crate) fn build(&self, runtime: &Runtime, number: usize) -> Append {
         let mut request = Request::new(runtime, &self.stream.to_string()).expecting(match self.expected {
             None => ExpectedVersion::Any,
             Some(version) => ExpectedVersion::of(StreamVersion::new(version)),
@@ -65,14 +65,14 @@ fn now<T>(future: BoxFuture<'_, Result<T, command_database::Error>>) -> T {
 }
 
 /// Two logs have two epochs, and so other hashes: those are the suite's matter.
-fn without_epoch(mut outcome: Outcome) -> Outcome {
+pub(crate) fn without_epoch(mut outcome: Outcome) -> Outcome {
     if let Outcome::Committed { epoch, .. } = &mut outcome {
         *epoch = EpochId(Uuid::nil());
     }
     outcome
 }
 
-fn comparable(mut event: StoredEvent) -> StoredEvent {
+pub(crate) fn comparable(mut event: StoredEvent) -> StoredEvent {
     (event.epoch, event.hash) = (EpochId(Uuid::nil()), Hash::default());
     event
 }

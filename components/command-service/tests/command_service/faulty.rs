@@ -1,7 +1,6 @@
 //! The real log with a hand on it.
 
 use std::{
-    path::PathBuf,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -75,7 +74,7 @@ impl Faulty {
     }
 
     fn read_error() -> Error {
-        Error::Read { path: PathBuf::from("log"), source: rusqlite::Error::InvalidQuery }
+        Error::Read { log: "log".to_owned(), source: "lost".into() }
     }
 
     fn take_fault(&self) -> Option<Fault> {
@@ -105,11 +104,11 @@ impl EventStore for Faulty {
             }
             let fault = self.take_fault();
             if fault == Some(Fault::Full) {
-                return Err(Error::StorageFull { path: PathBuf::from("log") });
+                return Err(Error::StorageFull { log: "log".to_owned() });
             }
             let mut outcomes = self.log.append(batch).await?;
             if fault == Some(Fault::AnswerLost) {
-                return Err(Error::Commit { path: PathBuf::from("log"), source: rusqlite::Error::InvalidQuery });
+                return Err(Error::Commit { log: "log".to_owned(), source: "lost".into() });
             }
             if let Some(another) = *self.epoch.lock().expect("no panic") {
                 for outcome in &mut outcomes {
