@@ -352,6 +352,7 @@ impl ApplyLoop {
                 let pause = self.process.config.fenced_pause;
                 let pause = pause + jitter(&self.process.runtime, pause);
                 self.process.pause(pause).await;
+                self.stand_by().await;
                 self.take_over().await;
             }
         }

@@ -46,6 +46,9 @@ pub struct Config {
     pub hold_retry: Duration,
     /// How long a former owner waits before it takes a read model over again.
     pub fenced_pause: Duration,
+    /// How long a generation has to stand still behind the log before a former owner takes it over: as long as another
+    /// process moves it on, this one stands by. `None` where no other process can be meant to.
+    pub standstill: Option<Duration>,
 }
 
 impl Default for Config {
@@ -68,6 +71,7 @@ impl Default for Config {
             fold_attempts_max: 5,
             hold_retry: Duration::from_secs(60),
             fenced_pause: Duration::from_secs(1),
+            standstill: None,
         }
     }
 }

@@ -14,6 +14,9 @@ use crate::{
     present::Present,
 };
 
+/// How often one that stands by looks whether the generation moves.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
 /// Why a generation could not be taken, compared or switched to.
 #[derive(Debug, thiserror::Error)]
 enum Trouble {
@@ -56,6 +59,33 @@ impl ApplyLoop {
             biased;
             switched = self.process.rows.switch(generation, owner) => Ok(switched?),
             () = self.process.shutdown.requested() => Ok(false),
+        }
+    }
+
+    /// Waits while another owner moves the generation on, or there is nothing to move it to. It tells by the checkpoint alone,
+    /// not by a lease: whoever takes over too early costs the other one a batch, and the fence keeps the rows right.
+    pub(crate) async fn stand_by(&mut self) {
+        let Some(standstill) = self.process.config.standstill else { return };
+        let generation = self.owned.generation;
+        let (mut stood_at, mut since) = (None, self.process.runtime.now());
+        while self.process.pause(LOOK_EVERY).await {
+            let now = self.process.runtime.now();
+            let found = match self.process.rows.generations().await {
+                Ok(all) => all.into_iter().find(|found| found.generation == generation),
+                // Nobody can move it on either.
+                Err(_) => {
+                    since = now;
+                    continue;
+                }
+            };
+            let Some(found) = found.filter(|found| !found.forked) else { return };
+            let is_level = found.position >= self.process.board.seen.lock().head;
+            if is_level || found.position != stood_at || found.held.is_some() {
+                (stood_at, since) = (found.position, now);
+            } else if now.saturating_sub(since) >= standstill {
+                info!(projection.name = self.read_model.name, generation = %generation, "its owner does not move it on; taking it over");
+                return;
+            }
         }
     }
 

@@ -165,3 +165,34 @@ impl World {
         self.store.read(None, Default::default()).await.expect("the log can be read")
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_handlers_one_stands_by_and_takes_over_when_the_other_is_gone() {
+    let world = World::new();
+    let config = || Config {
+        fenced_pause: Duration::from_millis(50),
+        standstill: Some(Duration::from_secs(1)),
+        ..Config::default()
+    };
+    let handlers = [(); 2].map(|()| world.handler(with::<Ledger>(domain::registry()), config()));
+    // Long enough for them to take it from each other again and again, if they did.
+    for _ in 0..20 {
+        world.write(5).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    world.expect_exact("ledger").await;
+    let applied = |handler: &Handle| {
+        let status = handler.status();
+        status.projections[0].applied_from_queue + status.projections[0].applied_from_log
+    };
+    let counts = handlers.each_ref().map(applied);
+    assert!(counts.iter().max() >= Some(&90), "one of them has done nearly all of it: {counts:?}");
+    let [first, second] = handlers;
+    let (owner, other) = if applied(&first) > applied(&second) { (first, second) } else { (second, first) };
+    let before = applied(&other);
+    owner.stop().await;
+    world.write(10).await;
+    world.expect_exact("ledger").await;
+    assert!(applied(&other) >= before + 10, "it has taken over");
+    other.stop().await;
+}
