@@ -1,5 +1,5 @@
-//! Real servers on this machine, for tests: PostgreSQL and NATS, each a process of its own on a free loopback port, with a
-//! folder of its own that is removed in the end.
+//! Real servers on this machine: PostgreSQL and NATS for tests, and a whole [`System`] with every box a process, for whoever
+//! wants to see one. Each is on a free loopback port, with a folder of its own that is removed in the end.
 //!
 //! The programs are those of the system ([`Program::find`]); nothing is downloaded. A server ends with the process that
 //! started it, however that one ends.
@@ -16,10 +16,14 @@ mod nats;
 mod port;
 mod postgres;
 mod program;
+mod service;
+mod system;
 
 pub use self::{
     error::Error,
     nats::NatsServer,
     postgres::{Postgres, PostgresServer},
     program::Program,
+    service::{Role, Service},
+    system::{Part, System},
 };

@@ -1,4 +1,8 @@
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use tempfile::TempDir;
 
@@ -32,7 +36,7 @@ impl NatsServer {
     /// # Errors
     /// [`Error::NotInstalled`]; what is said where it does not start.
     pub fn start() -> Result<Self, Error> {
-        Self::start_with(true)
+        Self::start_with(true, "")
     }
 
     /// Starts one that has no JetStream, as it comes from the package.
@@ -40,13 +44,30 @@ impl NatsServer {
     /// # Errors
     /// As [`NatsServer::start`].
     pub fn start_without_jetstream() -> Result<Self, Error> {
-        Self::start_with(false)
+        Self::start_with(false, "")
     }
 
-    fn start_with(has_jetstream: bool) -> Result<Self, Error> {
+    /// Starts `count` that are one cluster, so that a stream can have as many replicas.
+    ///
+    /// # Errors
+    /// As [`NatsServer::start`].
+    pub fn start_cluster(count: usize) -> Result<Vec<Self>, Error> {
+        let failed = |source| Error::Run { program: PathBuf::from("nats-server"), source };
+        let ports = (0..count).map(|_| port::free()).collect::<std::io::Result<Vec<u16>>>().map_err(failed)?;
+        let routes: Vec<String> = ports.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
+        let settings = ports.iter().enumerate().map(|(index, port)| {
+            format!(
+                "server_name: n{}\ncluster {{ name: diptych, listen: \"127.0.0.1:{port}\", routes: {routes:?} }}\n",
+                index + 1
+            )
+        });
+        settings.map(|settings| Self::start_with(true, &settings)).collect()
+    }
+
+    fn start_with(has_jetstream: bool, settings: &str) -> Result<Self, Error> {
         let program = Program::Nats.find()?;
         let folder = folder::make("diptych-nats-", &RunAs::Self_)?;
-        let mut server = Self { program, port: 0, has_jetstream, settings: String::new(), keeper: None, folder };
+        let mut server = Self { program, port: 0, has_jetstream, settings: settings.to_owned(), keeper: None, folder };
         let mut tried = 0;
         loop {
             tried += 1;
@@ -143,6 +164,18 @@ impl NatsServer {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(Error::File { path: store, source }),
             _ => Ok(()),
         }
+    }
+
+    /// The process id of the running server.
+    #[must_use]
+    pub fn process(&self) -> Option<u32> {
+        self.keeper.as_ref().map(Keeper::server)
+    }
+
+    /// Where its files are.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Its address.

@@ -32,6 +32,20 @@ fn begins_session(port: u16, user: &str) -> io::Result<bool> {
     Ok(answer == *b"R")
 }
 
+/// Waits until `/readyz` at this port says that all is ready.
+pub(crate) fn wait_until_ready(port: u16, span: Duration, is_alive: impl FnMut() -> bool) -> bool {
+    wait_until(span, is_alive, || is_ready(port).unwrap_or(false))
+}
+
+fn is_ready(port: u16) -> io::Result<bool> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    write!(stream, "GET /readyz HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n")?;
+    let mut status = [0; 12];
+    stream.read_exact(&mut status)?;
+    Ok(status == *b"HTTP/1.1 200")
+}
+
 fn wait_until(span: Duration, mut is_alive: impl FnMut() -> bool, answers: impl Fn() -> bool) -> bool {
     let began = Instant::now();
     while began.elapsed() < span && is_alive() {

@@ -93,6 +93,12 @@ impl PostgresServer {
         Ok(standby)
     }
 
+    /// Changes a setting of `postgresql.conf`; it holds from the next start on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.settings.retain(|(known, _)| known != name);
+        self.settings.push((name.to_owned(), value.to_owned()));
+    }
+
     fn start_anywhere(&mut self) -> Result<(), Error> {
         let mut tried = 0;
         loop {
