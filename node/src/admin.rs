@@ -36,9 +36,9 @@ pub(crate) trait Operated: Send + Sync + 'static {
     /// Head, mode, and each projection's place.
     fn status(&self) -> futures_util::future::BoxFuture<'_, Value>;
     /// Each thing that has to be so before requests may come, and whether it is.
-    fn readiness(&self) -> Vec<(&'static str, bool)>;
-    /// Turns the message queue off or on.
-    fn set_queue_off(&self, off: bool);
+    fn readiness(&self) -> Vec<(String, bool)>;
+    /// Turns the message queue off or on; `false` where that is refused.
+    fn set_queue_off(&self, off: bool) -> bool;
 }
 
 #[derive(Clone)]
@@ -163,16 +163,22 @@ async fn readyz(State(admin): State<Admin>, request: Request) -> Response {
 }
 
 async fn queue_off(State(admin): State<Admin>) -> Response {
-    admin.operated.set_queue_off(true);
+    if !admin.operated.set_queue_off(true) {
+        return admin.problem(&FORBIDDEN, NOT_IN_DEV);
+    }
     tracing::warn!("the message queue was turned off by the fault control");
     line(&json!({ "queue": "off" }))
 }
 
 async fn queue_on(State(admin): State<Admin>) -> Response {
-    admin.operated.set_queue_off(false);
+    if !admin.operated.set_queue_off(false) {
+        return admin.problem(&FORBIDDEN, NOT_IN_DEV);
+    }
     tracing::info!("the message queue was turned on by the fault control");
     line(&json!({ "queue": "on" }))
 }
+
+const NOT_IN_DEV: &str = "faults can be made where `dev` runs every box, and nowhere else";
 
 /// For people at a terminal, who want their prompt on a line of its own.
 fn line(value: &Value) -> Response {
@@ -206,4 +212,20 @@ impl Admin {
         let kind = [(header::CONTENT_TYPE, "application/problem+json")];
         (*status, kind, Body::from(format!("{problem}\n"))).into_response()
     }
+}
+
+/// One projection, as the status shows it. `incomplete` where it lacks what the log had at the start, if that is known.
+pub(crate) fn projection(projection: &event_handler::ProjectionStatus) -> Value {
+    json!({
+        "name": projection.name,
+        "version": projection.version,
+        "generation": projection.generation,
+        "serving": projection.serving,
+        "position": model::Position::count(projection.checkpoint),
+        "lag_events": projection.lag_events,
+        "held": projection.held,
+        "alarm": projection.alarm,
+        "applied_from_queue": projection.applied_from_queue,
+        "applied_from_log": projection.applied_from_log,
+    })
 }

@@ -10,14 +10,15 @@ use std::{
     sync::Arc,
 };
 
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use model::Registry;
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    App, DataDirectory, Dev, Error, Settings,
+    App, DataDirectory, Dev, Error, Role, Serve, Settings,
     error::chain,
+    roles,
     settings::{Origin, Shown, Values, keys},
 };
 pub use output::Output;
@@ -39,6 +40,8 @@ pub(crate) fn run(app: App) -> ExitCode {
     };
     match matches.subcommand() {
         Some(("dev", arguments)) => dev(name, &registry, &examples, arguments),
+        Some(("serve", arguments)) => serve(name, &registry, arguments),
+        Some(("migrate", arguments)) => migrate(name, arguments),
         Some(("verify", arguments)) => verify(name, &registry, arguments),
         Some(("config", arguments)) => config(name, arguments),
         Some(("status", arguments)) => status(name, arguments),
@@ -60,6 +63,23 @@ fn command(name: &'static str, subcommands: &[(Command, crate::Handler)]) -> Com
         .arg(address("listen", "Where the interface is served [default: 127.0.0.1:8080]"))
         .arg(address("admin", "Where status, metrics and health are served [default: 127.0.0.1:8081]"))
         .arg(config.clone().help("Settings in TOML"));
+    let roles = Arg::new("role")
+        .long("role")
+        .value_name("ROLE")
+        .value_parser(value_parser!(Role))
+        .value_delimiter(',')
+        .action(ArgAction::Append)
+        .required(true)
+        .help("A box that this process runs; may be given several times");
+    let serve = Command::new("serve")
+        .about("Runs some boxes in this process, beside others in other processes, on PostgreSQL and NATS")
+        .arg(roles)
+        .arg(address("listen", "Where the interface is served, by the load balancer [default: 127.0.0.1:8080]"))
+        .arg(address("admin", "Where status, metrics and health are served [default: 127.0.0.1:8081]"))
+        .arg(config.clone().help("Settings in TOML"));
+    let migrate = Command::new("migrate")
+        .about("Brings the two PostgreSQL databases up to this version; to be run before `serve`, and again after an upgrade")
+        .arg(config.clone().help("Settings in TOML"));
     let verify = Command::new("verify")
         .about("Shows that log, rows and checkpoints agree; beside a running system or a stopped one")
         .arg(data.help("Directory of the data [default: that of dev]"))
@@ -76,6 +96,8 @@ fn command(name: &'static str, subcommands: &[(Command, crate::Handler)]) -> Com
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(dev)
+        .subcommand(serve)
+        .subcommand(migrate)
         .subcommand(status)
         .subcommand(verify)
         .subcommand(Command::new("config").about("Settings").subcommand_required(true).subcommand(show))
@@ -145,6 +167,57 @@ fn dev(name: &'static str, registry: &Arc<Registry>, examples: &[&'static str], 
     }
 }
 
+/// Runs `work` on threads of its own, and says what went wrong.
+fn on_threads(work: impl Future<Output = Result<(), Error>>) -> ExitCode {
+    let threads = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(threads) => threads,
+        Err(error) => return fail(&Error::Threads(error)),
+    };
+    match threads.block_on(work) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn serve(name: &'static str, registry: &Arc<Registry>, arguments: &ArgMatches) -> ExitCode {
+    let settings = match settings(name, arguments, &[("listen", "load_balancer.listen"), ("admin", "admin.listen")]) {
+        Ok((settings, _)) => settings,
+        Err(error) => return fail(&error),
+    };
+    let roles: Vec<Role> = arguments.get_many("role").into_iter().flatten().copied().collect();
+    log_to_stderr();
+    on_threads(async {
+        let serve = Serve::start(name, registry.clone(), &settings, &roles).await?;
+        let mut lines = vec![format!(
+            "{name} runs {} in this process.",
+            roles.iter().map(|role| role.name()).collect::<Vec<_>>().join(", ")
+        )];
+        for role in &roles {
+            lines.extend(serve.address(*role).map(|address| format!("  {:15} {address}", role.name())));
+        }
+        lines.push(format!("  {:15} http://{}/status", "admin", serve.admin_address()));
+        let running = serve.run_until_signal();
+        println!("{}", lines.join("\n"));
+        running.await;
+        Ok(())
+    })
+}
+
+fn migrate(name: &'static str, arguments: &ArgMatches) -> ExitCode {
+    let settings = match settings(name, arguments, &[]) {
+        Ok((settings, _)) => settings,
+        Err(error) => return fail(&error),
+    };
+    log_to_stderr();
+    on_threads(async {
+        roles::command_database::migrate(&settings.command_database).await?;
+        println!("the Command Database is up to date");
+        roles::query_database::migrate(&settings.query_database).await?;
+        println!("the Query Database is up to date");
+        Ok(())
+    })
+}
+
 fn welcome(name: &str, dev: &Dev, examples: &[&'static str]) -> String {
     let api = format!("http://{}", dev.api_address());
     let next = (dev.events_at_start() + 1).to_string();
@@ -191,6 +264,9 @@ fn status(name: &'static str, arguments: &ArgMatches) -> ExitCode {
     }
 }
 
+/// In the place of a value that only the process is to know.
+const MASKED: &str = "********";
+
 /// One setting, as `config show` prints it.
 #[derive(Serialize)]
 struct Setting {
@@ -210,6 +286,8 @@ fn config(name: &'static str, arguments: &ArgMatches) -> ExitCode {
     };
     let setting = |(key, (value, source)): (String, (String, Origin))| {
         let meaning = keys::find(&key).map_or("", |key| key.meaning);
+        let is_secret = keys::find(&key).is_some_and(|key| key.is_secret);
+        let value = if is_secret && !value.is_empty() { MASKED.to_owned() } else { value };
         Setting { key, value, source, meaning }
     };
     let settings: Vec<_> = shown.into_iter().map(setting).collect();

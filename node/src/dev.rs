@@ -20,13 +20,12 @@ use model::{Position, Registry};
 use query_database::{RowWriter, SqliteQueryDatabase};
 use runtime::{Runtime, Shutdown, Task};
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     DataDirectory, Error, Settings, admin,
     catching_up::AtStart,
     error::{Listener, chain},
-    roles, telemetry,
+    roles, signals, telemetry,
     watch::Watch,
 };
 
@@ -212,23 +211,7 @@ impl Dev {
     /// Signals are listened for from the call on, not only from the first poll: whoever tells others that the system is
     /// there calls this first, so that it drains however soon they stop it.
     pub fn run_until_signal(self) -> impl Future<Output = ()> {
-        let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-        async move {
-            let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
-                tracing::error!("the system gives no signals: the process can only be killed, which loses nothing");
-                return std::future::pending().await;
-            };
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            tracing::info!("draining; a second signal ends the process at once");
-            tokio::select! {
-                () = self.stop() => {}
-                _ = terminate.recv() => std::process::exit(130),
-                _ = interrupt.recv() => std::process::exit(130),
-            }
-        }
+        signals::until_signal(move || self.stop())
     }
 
     /// Drains: refuses new requests, finishes those under way, relays what is committed, folds what was received.
@@ -278,19 +261,9 @@ impl admin::Operated for Boxes {
                 .projections
                 .iter()
                 .map(|projection| {
-                    json!({
-                        "name": projection.name,
-                        "version": projection.version,
-                        "generation": projection.generation,
-                        "serving": projection.serving,
-                        "incomplete": self.watch.at_start.lacks(projection),
-                        "position": Position::count(projection.checkpoint),
-                        "lag_events": projection.lag_events,
-                        "held": projection.held,
-                        "alarm": projection.alarm,
-                        "applied_from_queue": projection.applied_from_queue,
-                        "applied_from_log": projection.applied_from_log,
-                    })
+                    let mut shown = admin::projection(projection);
+                    shown["incomplete"] = json!(self.watch.at_start.lacks(projection));
+                    shown
                 })
                 .collect();
             json!({
@@ -307,17 +280,18 @@ impl admin::Operated for Boxes {
         })
     }
 
-    fn readiness(&self) -> Vec<(&'static str, bool)> {
+    fn readiness(&self) -> Vec<(String, bool)> {
         let gateways = self.instances.iter().any(Instance::is_ready);
         let owned = self.handler.status().projections.iter().all(|projection| projection.generation.is_some());
         vec![
-            ("not draining", !self.draining.load(Ordering::Acquire)),
-            ("an API Gateway is ready", gateways),
-            ("every read model has a generation", owned),
+            ("not draining".to_owned(), !self.draining.load(Ordering::Acquire)),
+            ("an API Gateway is ready".to_owned(), gateways),
+            ("every read model has a generation".to_owned(), owned),
         ]
     }
 
-    fn set_queue_off(&self, off: bool) {
+    fn set_queue_off(&self, off: bool) -> bool {
         self.queue.set_fault(off.then_some(Fault::Off));
+        true
     }
 }

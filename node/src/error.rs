@@ -108,6 +108,17 @@ pub enum Error {
         /// What the system said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A box cannot be reached by others.
+    #[error("cannot take calls as {role}")]
+    Endpoint {
+        /// Which one.
+        role: &'static str,
+        /// Why.
+        source: wire::Error,
+    },
+    /// A queue cannot be reached.
+    #[error("cannot use the Message Queue")]
+    MessageQueue(#[from] message_queue::Error),
     /// Settings that do not fit.
     #[error("the configuration cannot be used: {0}")]
     Settings(String),

@@ -1,7 +1,7 @@
 //! The process: an application's domain, and every box around it.
 //!
 //! [`App`] is what a user's `main` builds and runs. [`Dev`] is all boxes in one process on embedded storage, as `dev` runs
-//! them and as tests start them.
+//! them and as tests start them; [`Serve`] is some of them, beside others in other processes.
 
 mod admin;
 mod app;
@@ -13,7 +13,9 @@ mod error;
 mod free_space;
 mod process;
 mod roles;
+mod serve;
 mod settings;
+mod signals;
 mod telemetry;
 mod watch;
 
@@ -23,5 +25,6 @@ pub use self::{
     data_directory::DataDirectory,
     dev::Dev,
     error::Error,
+    serve::{Role, Serve},
     settings::{Origin, Settings},
 };

@@ -17,6 +17,8 @@ pub struct Settings {
     pub data: String,
     /// Bytes that the file system of `data` should have left: with fewer, an alert is raised.
     pub storage_free_bytes_min: u64,
+    /// How long a process of several goes on after it has said that it will end, in seconds, so that others notice.
+    pub drain_delay_seconds: u64,
     /// The operator's listener.
     pub admin: AdminSettings,
     /// The public listener and what it accepts.
@@ -27,10 +29,12 @@ pub struct Settings {
     pub command_service: CommandServiceSettings,
     /// The log.
     pub command_database: CommandDatabaseSettings,
-    /// The in-process queue.
+    /// The queue.
     pub message_queue: MessageQueueSettings,
     /// Folding.
     pub event_handler: EventHandlerSettings,
+    /// The rows.
+    pub query_database: QueryDatabaseSettings,
     /// Answering.
     pub query_service: QueryServiceSettings,
 }
@@ -57,6 +61,8 @@ pub struct LoadBalancerSettings {
     pub connections_per_address_max: usize,
     /// Most bytes in the body of a request.
     pub body_bytes_max: u64,
+    /// Addresses of the API Gateways in other processes, `HOST:PORT`, by commas.
+    pub api_gateways: String,
 }
 
 /// See [`Settings::api_gateway`].
@@ -69,6 +75,13 @@ pub struct ApiGatewaySettings {
     pub requests_max: usize,
     /// Where the pages about errors are, if elsewhere than here.
     pub error_pages_url: Option<String>,
+    /// Where it is reached by Load Balancers of other processes. Loopback only.
+    #[serde(deserialize_with = "keys::address")]
+    pub listen: SocketAddr,
+    /// Addresses of the Command Services in other processes, `HOST:PORT`, by commas.
+    pub command_services: String,
+    /// Addresses of the Query Services in other processes, `HOST:PORT`, by commas.
+    pub query_services: String,
 }
 
 /// See [`Settings::command_service`].
@@ -83,6 +96,9 @@ pub struct CommandServiceSettings {
     pub snapshot_events: u64,
     /// Most commands under way.
     pub commands_max: usize,
+    /// Where it is reached by API Gateways of other processes. Loopback only.
+    #[serde(deserialize_with = "keys::address")]
+    pub listen: SocketAddr,
 }
 
 /// See [`Settings::command_database`].
@@ -91,6 +107,8 @@ pub struct CommandServiceSettings {
 pub struct CommandDatabaseSettings {
     /// How long idempotency keys are remembered, in hours in which the log was open. At least 24.
     pub idempotency_hours: u64,
+    /// The PostgreSQL that has the log, where boxes are apart.
+    pub url: String,
 }
 
 /// See [`Settings::message_queue`].
@@ -101,6 +119,12 @@ pub struct MessageQueueSettings {
     pub bytes_max: usize,
     /// Most messages in memory.
     pub messages_max: usize,
+    /// Addresses of NATS servers, `nats://HOST:PORT`, by commas, where boxes are apart.
+    pub servers: String,
+    /// Copies of the stream.
+    pub replicas: usize,
+    /// What comes before a type's stored name in CloudEvents: a reversed domain name and a full stop.
+    pub event_type_prefix: String,
 }
 
 /// See [`Settings::event_handler`].
@@ -113,12 +137,48 @@ pub struct EventHandlerSettings {
     pub cached_bytes_max: usize,
 }
 
+/// See [`Settings::query_database`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QueryDatabaseSettings {
+    /// The PostgreSQL that has the rows, where boxes are apart.
+    pub url: String,
+    /// Its replicas, by commas.
+    pub read_urls: String,
+}
+
 /// See [`Settings::query_service`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct QueryServiceSettings {
     /// Most rows in a page.
     pub page_size_max: usize,
+    /// Where it is reached by API Gateways of other processes. Loopback only.
+    #[serde(deserialize_with = "keys::address")]
+    pub listen: SocketAddr,
+    /// What seals page tokens, the same for all instances: 64 hexadecimal digits.
+    pub page_token_key: String,
+}
+
+impl QueryServiceSettings {
+    /// The key's bytes.
+    pub(crate) fn page_token_key(&self) -> Result<[u8; 32], Error> {
+        let digits = self.page_token_key.as_bytes();
+        let mut key = [0; 32];
+        let wrong = || {
+            let wanted =
+                "query_service.page_token_key has to be 64 hexadecimal digits, the same for every Query Service";
+            Error::Settings(format!("{wanted}: `openssl rand -hex 32` makes some"))
+        };
+        if digits.len() != 2 * key.len() {
+            return Err(wrong());
+        }
+        for (byte, pair) in key.iter_mut().zip(digits.chunks(2)) {
+            let pair = std::str::from_utf8(pair).map_err(|_| wrong())?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| wrong())?;
+        }
+        Ok(key)
+    }
 }
 
 macro_rules! defaults {
@@ -138,16 +198,42 @@ defaults! {
         connections_max: 10_000,
         connections_per_address_max: 1_000,
         body_bytes_max: 1024 * 1024,
+        api_gateways: String::new(),
     }
-    ApiGatewaySettings { instances: 2, requests_max: 10_000, error_pages_url: None }
-    CommandServiceSettings { shards: 0, cache_bytes_max: 64 * 1024 * 1024, snapshot_events: 256, commands_max: 10_000 }
-    CommandDatabaseSettings { idempotency_hours: 24 }
-    MessageQueueSettings { bytes_max: 64 * 1024 * 1024, messages_max: 65_536 }
+    ApiGatewaySettings {
+        instances: 2,
+        requests_max: 10_000,
+        error_pages_url: None,
+        listen: SocketAddr::from(([127, 0, 0, 1], 8082)),
+        command_services: String::new(),
+        query_services: String::new(),
+    }
+    CommandServiceSettings {
+        shards: 0,
+        cache_bytes_max: 64 * 1024 * 1024,
+        snapshot_events: 256,
+        commands_max: 10_000,
+        listen: SocketAddr::from(([127, 0, 0, 1], 8083)),
+    }
+    CommandDatabaseSettings { idempotency_hours: 24, url: String::new() }
+    MessageQueueSettings {
+        bytes_max: 64 * 1024 * 1024,
+        messages_max: 65_536,
+        servers: String::new(),
+        replicas: 3,
+        event_type_prefix: "com.example.".to_owned(),
+    }
     EventHandlerSettings { batch_events_max: 4096, cached_bytes_max: 16 * 1024 * 1024 }
-    QueryServiceSettings { page_size_max: 500 }
+    QueryDatabaseSettings { url: String::new(), read_urls: String::new() }
+    QueryServiceSettings {
+        page_size_max: 500,
+        listen: SocketAddr::from(([127, 0, 0, 1], 8084)),
+        page_token_key: String::new(),
+    }
     Settings {
         data: String::new(),
         storage_free_bytes_min: 1024 * 1024 * 1024,
+        drain_delay_seconds: 1,
         admin: AdminSettings::default(),
         load_balancer: LoadBalancerSettings::default(),
         api_gateway: ApiGatewaySettings::default(),
@@ -155,6 +241,7 @@ defaults! {
         command_database: CommandDatabaseSettings::default(),
         message_queue: MessageQueueSettings::default(),
         event_handler: EventHandlerSettings::default(),
+        query_database: QueryDatabaseSettings::default(),
         query_service: QueryServiceSettings::default(),
     }
 }

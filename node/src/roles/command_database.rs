@@ -1,8 +1,10 @@
-//! Command Database, embedded: a SQLite log and the group commit in front of it.
+//! Command Database: a SQLite log or one on PostgreSQL, and the group commit in front of it.
 
 use std::{sync::Arc, time::Duration};
 
-use command_database::{EventStore, GroupCommit, GroupLimits, Metrics, SqliteConfig, SqliteEventStore};
+use command_database::{
+    EventStore, GroupCommit, GroupLimits, Metrics, PostgresConfig, PostgresEventStore, SqliteConfig, SqliteEventStore,
+};
 use prometheus_client::registry::Registry;
 use runtime::{Runtime, Shutdown};
 
@@ -23,15 +25,41 @@ pub(crate) fn start(
     metrics: &mut Registry,
     shutdown: &Shutdown,
 ) -> Result<Log, Error> {
-    let measured = Metrics::default();
-    measured.register(metrics);
+    let measured = self::metrics(metrics);
     let path = DataDirectory::log(directory.path());
     let config = SqliteConfig { metrics: measured.clone(), ..SqliteConfig::default() };
     let store: Arc<dyn EventStore> = Arc::new(SqliteEventStore::open(&path, runtime, config)?);
+    Ok(over(store, settings, runtime, measured, shutdown))
+}
+
+pub(crate) fn metrics(registry: &mut Registry) -> Metrics {
+    let measured = Metrics::default();
+    measured.register(registry);
+    measured
+}
+
+/// A log that is open, with the group commit in front of it.
+pub(crate) fn over(
+    store: Arc<dyn EventStore>,
+    settings: &CommandDatabaseSettings,
+    runtime: &Runtime,
+    measured: Metrics,
+    shutdown: &Shutdown,
+) -> Log {
     let group = GroupCommit::start(runtime, store.clone(), GroupLimits::default(), measured);
     let keep = Duration::from_secs(settings.idempotency_hours.max(24) * 3600);
     runtime.spawn("idempotency expiry", expire(runtime.clone(), store.clone(), keep, shutdown.clone()));
-    Ok(Log { store, group })
+    Log { store, group }
+}
+
+/// The log on PostgreSQL.
+pub(crate) async fn connect(
+    settings: &CommandDatabaseSettings,
+    runtime: &Runtime,
+    measured: &Metrics,
+) -> Result<Arc<dyn EventStore>, command_database::Error> {
+    let config = PostgresConfig { metrics: measured.clone(), ..PostgresConfig::new(settings.url.as_str()) };
+    Ok(Arc::new(PostgresEventStore::open(config, runtime).await?))
 }
 
 async fn expire(runtime: Runtime, store: Arc<dyn EventStore>, keep: Duration, shutdown: Shutdown) {
@@ -45,4 +73,9 @@ async fn expire(runtime: Runtime, store: Arc<dyn EventStore>, keep: Duration, sh
             tracing::warn!(error = %chain(&error), "expired idempotency keys could not be removed; trying again later");
         }
     }
+}
+
+/// Brings the log on PostgreSQL up to this version.
+pub(crate) async fn migrate(settings: &CommandDatabaseSettings) -> Result<(), Error> {
+    Ok(PostgresEventStore::migrate(&PostgresConfig::new(settings.url.as_str())).await?)
 }

@@ -40,13 +40,22 @@ pub(crate) fn start(
     runtime: &Runtime,
     metrics: &mut prometheus_client::registry::Registry,
 ) -> Result<Front, Error> {
-    let measured = Metrics::new();
-    measured.register(metrics);
+    let measured = self::metrics(metrics);
     let instances: Vec<Instance> = gateways
         .into_iter()
         .enumerate()
         .map(|(index, gateway)| Instance::new(format!("api-gateway-{}", index + 1), gateway, &measured))
         .collect();
-    let load_balancer = LoadBalancer::new(instances.clone(), runtime.clone(), measured, Config::default())?;
+    let load_balancer = over(instances.clone(), runtime, measured)?;
     Ok(Front { listener, load_balancer, instances })
+}
+
+pub(crate) fn metrics(registry: &mut prometheus_client::registry::Registry) -> Metrics {
+    let measured = Metrics::new();
+    measured.register(registry);
+    measured
+}
+
+pub(crate) fn over(instances: Vec<Instance>, runtime: &Runtime, measured: Metrics) -> Result<LoadBalancer, Error> {
+    Ok(LoadBalancer::new(instances, runtime.clone(), measured, Config::default())?)
 }

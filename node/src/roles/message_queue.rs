@@ -1,8 +1,8 @@
-//! Message Queue, in process.
+//! Message Queue: in process, or on NATS.
 
 use std::sync::Arc;
 
-use message_queue::{InProcessConfig, InProcessQueue, Metrics};
+use message_queue::{InProcessConfig, InProcessQueue, JetStreamConfig, JetStreamQueue, MessageQueue, Metrics};
 use prometheus_client::registry::Registry;
 use runtime::Runtime;
 
@@ -14,7 +14,30 @@ pub(crate) fn start(settings: &MessageQueueSettings, runtime: &Runtime, metrics:
         bytes_max: settings.bytes_max,
         ..InProcessConfig::default()
     };
+    Arc::new(InProcessQueue::new(runtime.clone(), config, self::metrics(metrics)))
+}
+
+pub(crate) fn metrics(registry: &mut Registry) -> Metrics {
     let measured = Metrics::default();
-    measured.register(metrics);
-    Arc::new(InProcessQueue::new(runtime.clone(), config, measured))
+    measured.register(registry);
+    measured
+}
+
+/// The queue on NATS JetStream.
+pub(crate) async fn connect(
+    application: &str,
+    settings: &MessageQueueSettings,
+    runtime: &Runtime,
+    measured: &Metrics,
+) -> Result<Arc<dyn MessageQueue>, message_queue::Error> {
+    let servers = settings.servers.split(',').map(str::trim).filter(|server| !server.is_empty());
+    let config = JetStreamConfig {
+        servers: servers.map(str::to_owned).collect(),
+        application: application.to_owned(),
+        event_type_prefix: settings.event_type_prefix.clone(),
+        stream: format!("{application}-events"),
+        replicas: settings.replicas,
+        ..JetStreamConfig::default()
+    };
+    Ok(Arc::new(JetStreamQueue::connect(runtime.clone(), config, measured.clone()).await?))
 }

@@ -1,12 +1,14 @@
-//! Query Database, embedded: a SQLite file of rows and checkpoints.
+//! Query Database: a SQLite file of rows and checkpoints, or a PostgreSQL.
 
 use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
-use query_database::{SqliteConfig, SqliteQueryDatabase};
+use query_database::{
+    PostgresConfig, PostgresQueryDatabase, PostgresReader, RowReader, RowWriter, SqliteConfig, SqliteQueryDatabase,
+};
 use runtime::Runtime;
 
-use crate::{DataDirectory, Error};
+use crate::{DataDirectory, Error, settings::QueryDatabaseSettings};
 
 pub(crate) fn start(
     directory: &DataDirectory,
@@ -17,4 +19,31 @@ pub(crate) fn start(
     let database = SqliteQueryDatabase::open(&path, runtime, &SqliteConfig::default())?;
     database.register_metrics(metrics);
     Ok(Arc::new(database))
+}
+
+/// The rows on PostgreSQL, to fold into.
+pub(crate) async fn connect_writing(
+    settings: &QueryDatabaseSettings,
+    runtime: &Runtime,
+) -> Result<Arc<dyn RowWriter>, query_database::Error> {
+    let database = PostgresQueryDatabase::open(&settings.url, &[], runtime, &PostgresConfig::default()).await?;
+    Ok(Arc::new(database))
+}
+
+/// The rows on PostgreSQL, to read: from its replicas, where there are any.
+pub(crate) async fn connect_reading(
+    settings: &QueryDatabaseSettings,
+    runtime: &Runtime,
+) -> Result<Arc<dyn RowReader>, query_database::Error> {
+    let urls = settings.read_urls.split(',').map(str::trim).filter(|url| !url.is_empty());
+    let mut urls: Vec<&str> = urls.collect();
+    if urls.is_empty() {
+        urls.push(&settings.url);
+    }
+    Ok(Arc::new(PostgresReader::open(&urls, runtime, &PostgresConfig::default()).await?))
+}
+
+/// Brings the rows on PostgreSQL up to this version.
+pub(crate) async fn migrate(settings: &QueryDatabaseSettings) -> Result<(), Error> {
+    Ok(PostgresQueryDatabase::migrate(&settings.url, &PostgresConfig::default()).await?)
 }

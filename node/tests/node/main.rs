@@ -6,6 +6,7 @@
 )]
 
 mod admin;
+mod apart;
 mod freshness;
 mod hops;
 mod metrics;

@@ -1,0 +1,305 @@
+//! One role after the other: what it needs, what it runs, and how it ends.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use command_service::{CommandEndpoint, CommandService, RemoteCommandService};
+use event_handler::Handle;
+use futures_util::future::{BoxFuture, join};
+use load_balancer::Instance;
+use model::Registry;
+use query_service::{QueryEndpoint, QueryService, RemoteQueryService};
+use runtime::{Runtime, Shutdown};
+use wire::{Caller, CallerLimits, Endpoint, Instances, ServerLimits};
+
+use super::{checks::Checks, late::Late, reach::reach, role::Role};
+use crate::{Error, Settings, roles};
+
+/// How long the API Gateway waits for what becomes of a command before it says that nobody knows.
+const COMMAND_PATIENCE: Duration = Duration::from_secs(30);
+
+/// What `/readyz` calls an event handler that has begun.
+const FOLDS: &str = "the event handler folds";
+
+/// The event handler of this process, once it runs.
+pub(super) type HandlerSlot = Arc<OnceLock<Arc<Handle>>>;
+
+type Metrics = prometheus_client::registry::Registry;
+
+/// A role whose listener is open.
+pub(super) struct Started {
+    pub(super) role: Role,
+    pub(super) address: Option<SocketAddr>,
+    /// Ends it.
+    pub(super) shutdown: Shutdown,
+    /// Ends when it has drained.
+    pub(super) run: BoxFuture<'static, ()>,
+}
+
+/// What roles are started with.
+pub(super) struct Drive<'a> {
+    application: &'static str,
+    registry: Arc<Registry>,
+    settings: &'a Settings,
+    roles: &'a [Role],
+    runtime: Runtime,
+    checks: Checks,
+    pub(super) handler: HandlerSlot,
+    commands: Late<dyn CommandService>,
+    queries: Late<dyn QueryService>,
+    gateway: OnceLock<api_gateway::ApiGateway>,
+    /// Of boxes that several roles have to do with: once a process.
+    log_metrics: OnceLock<command_database::Metrics>,
+    queue_metrics: OnceLock<message_queue::Metrics>,
+    page_token_key: Option<[u8; 32]>,
+}
+
+impl<'a> Drive<'a> {
+    pub(super) fn new(
+        application: &'static str,
+        registry: Arc<Registry>,
+        settings: &'a Settings,
+        roles: &'a [Role],
+        runtime: Runtime,
+        checks: Checks,
+    ) -> Result<Self, Error> {
+        let page_token_key = match roles.contains(&Role::QueryService) {
+            true => Some(settings.query_service.page_token_key()?),
+            false => None,
+        };
+        Ok(Self {
+            application,
+            registry,
+            settings,
+            roles,
+            runtime,
+            checks,
+            handler: Arc::default(),
+            commands: Late::default(),
+            queries: Late::default(),
+            gateway: OnceLock::new(),
+            log_metrics: OnceLock::new(),
+            queue_metrics: OnceLock::new(),
+            page_token_key,
+        })
+    }
+
+    fn runs(&self, role: Role) -> bool {
+        self.roles.contains(&role)
+    }
+
+    /// All roles, in the order in which they end.
+    pub(super) fn start(&self, metrics: &mut Metrics) -> Result<Vec<Started>, Error> {
+        // The gateway first: a load balancer in the same process has it as a neighbour.
+        let gateway = self.runs(Role::ApiGateway).then(|| self.api_gateway(metrics)).transpose()?;
+        let mut started = Vec::new();
+        for role in self.roles {
+            match role {
+                Role::LoadBalancer => started.push(self.load_balancer(metrics)?),
+                Role::ApiGateway => {}
+                Role::CommandService => started.push(self.command_service(metrics)?),
+                Role::EventHandler => started.push(self.event_handler(metrics)?),
+                Role::QueryService => started.push(self.query_service(metrics)?),
+            }
+        }
+        started.extend(gateway);
+        started.sort_by_key(|started| started.role);
+        Ok(started)
+    }
+
+    /// The instances that a setting names, looked after until the process ends.
+    fn instances(&self, setting: &str, addresses: &str) -> Result<Caller, Error> {
+        let addresses = addresses.split(',').map(str::trim).filter(|address| !address.is_empty());
+        let instances = Instances::new(addresses.map(str::to_owned).collect());
+        let instances = instances.map_err(|error| Error::Settings(format!("{setting}: {error}")))?;
+        Ok(Caller::start(&self.runtime, instances, CallerLimits::default(), Shutdown::new()))
+    }
+
+    fn load_balancer(&self, metrics: &mut Metrics) -> Result<Started, Error> {
+        crate::error::Listener::Public.check(self.settings.load_balancer.listen)?;
+        let listener = roles::load_balancer::bind(&self.settings.load_balancer)?;
+        let address = listener.local_address();
+        let shutdown = Shutdown::new();
+        let measured = roles::load_balancer::metrics(metrics);
+        let addresses = &self.settings.load_balancer.api_gateways;
+        let instances = match self.gateway.get().filter(|_| addresses.is_empty()) {
+            Some(gateway) => vec![Instance::new("api-gateway", gateway.clone(), &measured)],
+            None => {
+                let known = self.instances("load_balancer.api_gateways", addresses)?;
+                load_balancer::remote(known.instances(), &self.runtime, &measured, shutdown.clone())
+            }
+        };
+        let looked_at = instances.clone();
+        self.checks.look("an API Gateway is ready", move || looked_at.iter().any(Instance::is_ready));
+        let load_balancer = roles::load_balancer::over(instances, &self.runtime, measured)?;
+        let serving = load_balancer::serve(listener, load_balancer, shutdown.clone());
+        let run = Box::pin(async move {
+            serving.await;
+        });
+        Ok(Started { role: Role::LoadBalancer, address: Some(address), shutdown, run })
+    }
+
+    fn api_gateway(&self, metrics: &mut Metrics) -> Result<Started, Error> {
+        let settings = &self.settings.api_gateway;
+        let commands: Arc<dyn CommandService> =
+            if self.runs(Role::CommandService) && settings.command_services.is_empty() {
+                Arc::new(self.commands.clone())
+            } else {
+                let caller = self.instances("api_gateway.command_services", &settings.command_services)?;
+                Arc::new(RemoteCommandService::new(self.runtime.clone(), caller, COMMAND_PATIENCE))
+            };
+        let queries: Arc<dyn QueryService> = if self.runs(Role::QueryService) && settings.query_services.is_empty() {
+            Arc::new(self.queries.clone())
+        } else {
+            let caller = self.instances("api_gateway.query_services", &settings.query_services)?;
+            Arc::new(RemoteQueryService::new(caller))
+        };
+        let gateway = roles::api_gateway::one(commands, queries, self.settings, &self.runtime, metrics);
+        let _ = self.gateway.set(gateway.clone());
+        let endpoint = self.endpoint(Role::ApiGateway, settings.listen)?;
+        let (address, shutdown, checks) = (endpoint.address(), Shutdown::new(), self.checks.clone());
+        let served = Arc::new(api_gateway::Served::new(gateway, move || !checks.is_draining()));
+        let connections_max = self.settings.load_balancer.connections_max;
+        let run = wire::serve_http(endpoint, served, connections_max, self.runtime.clone(), shutdown.clone());
+        Ok(Started { role: Role::ApiGateway, address: Some(address), shutdown, run: Box::pin(run) })
+    }
+
+    fn shared_metrics(&self, metrics: &mut Metrics) -> (command_database::Metrics, message_queue::Metrics) {
+        let log = self.log_metrics.get_or_init(|| roles::command_database::metrics(metrics)).clone();
+        (log, self.queue_metrics.get_or_init(|| roles::message_queue::metrics(metrics)).clone())
+    }
+
+    fn endpoint(&self, role: Role, address: SocketAddr) -> Result<Endpoint, Error> {
+        Endpoint::bind(address).map_err(|source| Error::Endpoint { role: role.name(), source })
+    }
+
+    fn command_service(&self, metrics: &mut Metrics) -> Result<Started, Error> {
+        let endpoint = self.endpoint(Role::CommandService, self.settings.command_service.listen)?;
+        let (address, shutdown) = (endpoint.address(), Shutdown::new());
+        let (late, checks) = (self.commands.clone(), self.checks.clone());
+        let is_ready = {
+            let late = late.clone();
+            move || late.is_there() && !checks.is_draining()
+        };
+        let answers = Arc::new(CommandEndpoint::new(Arc::new(late.clone()), is_ready));
+        let limits = ServerLimits::default();
+        let serving = wire::serve(endpoint, answers, limits, self.runtime.clone(), shutdown.clone());
+
+        let (runtime, checks, registry, stop) =
+            (self.runtime.clone(), self.checks.clone(), self.registry.clone(), shutdown.clone());
+        let (measured_log, measured_queue) = self.shared_metrics(metrics);
+        let measured = roles::command_service::metrics(metrics);
+        let settings = self.settings.clone();
+        let application = self.application;
+        let run = async move {
+            let behind = async {
+                let connect = || roles::command_database::connect(&settings.command_database, &runtime, &measured_log);
+                let store =
+                    reach(Role::CommandService, "the Command Database", &runtime, &checks, &stop, connect).await?;
+                let log = roles::command_database::over(
+                    store,
+                    &settings.command_database,
+                    &runtime,
+                    measured_log.clone(),
+                    &stop,
+                );
+                let connect =
+                    || roles::message_queue::connect(application, &settings.message_queue, &runtime, &measured_queue);
+                let queue = reach(Role::CommandService, "the Message Queue", &runtime, &checks, &stop, connect).await?;
+                let service = roles::command_service::beside_others(
+                    &log,
+                    queue,
+                    &registry,
+                    &settings.command_service,
+                    &runtime,
+                    &measured,
+                );
+                late.come(service.executor.clone());
+                Some(service)
+            };
+            let ((), service) = join(serving, behind).await;
+            if let Some(service) = service {
+                service.executor.drain().await;
+                service.relay.drain().await;
+            }
+        };
+        Ok(Started { role: Role::CommandService, address: Some(address), shutdown, run: Box::pin(run) })
+    }
+
+    fn event_handler(&self, metrics: &mut Metrics) -> Result<Started, Error> {
+        let shutdown = Shutdown::new();
+        let (runtime, checks, registry, stop) =
+            (self.runtime.clone(), self.checks.clone(), self.registry.clone(), shutdown.clone());
+        checks.note(FOLDS, false);
+        let (measured_log, measured_queue) = self.shared_metrics(metrics);
+        let measured = roles::event_handler::metrics(metrics);
+        let (settings, slot, application) = (self.settings.clone(), self.handler.clone(), self.application);
+        let run = async move {
+            let behind = async {
+                let connect = || roles::command_database::connect(&settings.command_database, &runtime, &measured_log);
+                let store =
+                    reach(Role::EventHandler, "the Command Database", &runtime, &checks, &stop, connect).await?;
+                let connect =
+                    || roles::message_queue::connect(application, &settings.message_queue, &runtime, &measured_queue);
+                let queue = reach(Role::EventHandler, "the Message Queue", &runtime, &checks, &stop, connect).await?;
+                let connect = || roles::query_database::connect_writing(&settings.query_database, &runtime);
+                let rows = reach(Role::EventHandler, "the Query Database", &runtime, &checks, &stop, connect).await?;
+                let ended = Shutdown::new();
+                Some(Arc::new(roles::event_handler::over(
+                    &registry,
+                    store,
+                    queue,
+                    rows,
+                    roles::event_handler::config_beside_others(&settings.event_handler),
+                    &runtime,
+                    measured,
+                    &ended,
+                )))
+            };
+            let Some(handler) = behind.await else { return };
+            checks.note(FOLDS, true);
+            let looked_at = handler.clone();
+            // One that stands by has had it in its hands, too.
+            let is_known =
+                move || looked_at.status().projections.iter().all(|projection| projection.generation.is_some());
+            checks.look("every read model has a generation", is_known);
+            let _ = slot.set(handler.clone());
+            stop.requested().await;
+            handler.stop().await;
+        };
+        Ok(Started { role: Role::EventHandler, address: None, shutdown, run: Box::pin(run) })
+    }
+
+    fn query_service(&self, metrics: &mut Metrics) -> Result<Started, Error> {
+        let endpoint = self.endpoint(Role::QueryService, self.settings.query_service.listen)?;
+        let (address, shutdown) = (endpoint.address(), Shutdown::new());
+        let (late, checks) = (self.queries.clone(), self.checks.clone());
+        let is_ready = {
+            let late = late.clone();
+            move || late.is_there() && !checks.is_draining()
+        };
+        let answers = Arc::new(QueryEndpoint::new(Arc::new(late.clone()), is_ready));
+        let limits = ServerLimits::default();
+        let serving = wire::serve(endpoint, answers, limits, self.runtime.clone(), shutdown.clone());
+
+        let (runtime, checks, registry, stop) =
+            (self.runtime.clone(), self.checks.clone(), self.registry.clone(), shutdown.clone());
+        let measured = roles::query_service::metrics(metrics);
+        let (settings, key) = (self.settings.clone(), self.page_token_key.unwrap_or_default());
+        let run = async move {
+            let behind = async {
+                let connect = || roles::query_database::connect_reading(&settings.query_database, &runtime);
+                let rows = reach(Role::QueryService, "the Query Database", &runtime, &checks, &stop, connect).await?;
+                let queries =
+                    roles::query_service::over(&registry, rows, key, &settings.query_service, &runtime, &measured);
+                late.come(queries);
+                Some(())
+            };
+            join(serving, behind).await;
+        };
+        Ok(Started { role: Role::QueryService, address: Some(address), shutdown, run: Box::pin(run) })
+    }
+}
