@@ -1,6 +1,6 @@
 //! The feed goes in through the front door, and every field of every row that comes out is the one that the CSV says.
 
-use std::{collections::BTreeMap, process::Output};
+use std::{collections::BTreeMap, net::SocketAddr, process::Output};
 
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{oracle, which_feed};
 
-const READ_MODELS: [(&str, &str); 5] = [
+pub(super) const READ_MODELS: [(&str, &str); 5] = [
     ("order_summary", "invoice"),
     ("product_sales", "stock_code"),
     ("customer_value", "customer"),
@@ -18,8 +18,8 @@ const READ_MODELS: [(&str, &str); 5] = [
     ("daily_sales", "date"),
 ];
 
-fn import(system: &System, feed: &std::path::Path, refused: &std::path::Path) -> Output {
-    let url = format!("http://{}", system.api);
+pub(super) fn import(api: SocketAddr, feed: &std::path::Path, refused: &std::path::Path) -> Output {
+    let url = format!("http://{api}");
     shop().arg("import").arg(feed).args(["--url", &url, "--refused"]).arg(refused).output().expect("the import runs")
 }
 
@@ -42,7 +42,7 @@ fn rows(client: &mut Client, read_model: &str, key: &str) -> BTreeMap<String, Va
     }
 }
 
-fn assert_equal(client: &mut Client, expected: &oracle::Models) {
+pub(super) fn assert_equal(client: &mut Client, expected: &oracle::Models) {
     for (read_model, key) in READ_MODELS {
         let found = rows(client, read_model, key);
         let expected = &expected[read_model];
@@ -65,7 +65,7 @@ fn the_feed_goes_in_over_http_and_every_row_equals_the_source() {
     let data = directory.path().join("data");
     let system = System::start(&data);
 
-    let output = import(&system, &feed.path, &directory.path().join("refused.csv"));
+    let output = import(system.api, &feed.path, &directory.path().join("refused.csv"));
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(0), "{said}{}", String::from_utf8_lossy(&output.stderr));
     println!("{said}");
@@ -76,7 +76,7 @@ fn the_feed_goes_in_over_http_and_every_row_equals_the_source() {
     let system = System::start(&data);
     system.wait_until_caught_up();
     let head = system.status()["head"].clone();
-    let again = import(&system, &feed.path, &directory.path().join("refused-again.csv"));
+    let again = import(system.api, &feed.path, &directory.path().join("refused-again.csv"));
     assert_eq!(again.status.code(), Some(0), "{}", String::from_utf8_lossy(&again.stderr));
     assert_eq!(system.status()["head"], head, "the second import wrote something");
     assert_equal(&mut system.client(), &expected);

@@ -6,6 +6,7 @@
     reason = "these tests look at the process from outside, with the system's own clock, threads and sockets"
 )]
 
+mod apart;
 mod bad_start;
 mod client;
 mod command_line;
