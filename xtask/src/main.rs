@@ -1,7 +1,9 @@
 //! The project's own checks. `cargo xtask tidy` compares Cargo's graph, the folders and the documents with each other;
-//! `cargo xtask test` sees to the servers that tests start and runs all tests.
+//! `cargo xtask test` sees to the servers that tests start and runs all tests; `cargo xtask cluster` starts and removes a whole
+//! system of processes on this machine.
 
 mod architecture;
+mod cluster;
 mod error_pages;
 mod graph;
 mod test;
@@ -16,8 +18,11 @@ fn main() -> ExitCode {
     match arguments.split_first().map(|(verb, rest)| (verb.as_str(), rest)) {
         Some(("tidy", [])) => tidy::run(),
         Some(("test", rest)) => test::run(rest),
+        Some(("cluster", [verb])) => cluster::run(verb),
         _ => {
-            eprintln!("usage: cargo xtask tidy\n       cargo xtask test [ARGUMENTS OF cargo test]");
+            eprintln!(
+                "usage: cargo xtask tidy\n       cargo xtask test [ARGUMENTS OF cargo test]\n       cargo xtask cluster up|down"
+            );
             ExitCode::from(2)
         }
     }

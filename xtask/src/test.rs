@@ -10,14 +10,8 @@ const NEEDED: [Program; 4] = [Program::Initdb, Program::Postgres, Program::PgBas
 
 /// Installs the servers that are missing, where that is allowed, and runs all tests. `arguments` go to `cargo test`.
 pub(crate) fn run(arguments: &[String]) -> ExitCode {
-    let missing: BTreeSet<&str> =
-        NEEDED.iter().filter(|program| program.find().is_err()).map(|program| program.package()).collect();
-    if !missing.is_empty()
-        && let Err(reason) = install(&missing)
-    {
-        let packages: Vec<&str> = missing.into_iter().collect();
-        eprintln!("test: servers that the tests start are not installed, and cannot be installed here: {reason}");
-        eprintln!("test: on Debian run `apt-get install {}` as root, then try again", packages.join(" "));
+    if let Err(reason) = install_missing() {
+        eprintln!("test: {reason}");
         return ExitCode::FAILURE;
     }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -31,9 +25,26 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
     }
 }
 
+/// Installs the servers that are missing, where that is allowed.
+pub(crate) fn install_missing() -> Result<(), String> {
+    let missing: BTreeSet<&str> =
+        NEEDED.iter().filter(|program| program.find().is_err()).map(|program| program.package()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    install(&missing).map_err(|reason| {
+        let packages: Vec<&str> = missing.iter().copied().collect();
+        format!(
+            "servers that are needed are not installed, and cannot be installed here: {reason}; on Debian run \
+             `apt-get install {}` as root, then try again",
+            packages.join(" ")
+        )
+    })
+}
+
 fn install(packages: &BTreeSet<&str>) -> Result<(), String> {
     let names: Vec<&str> = packages.iter().copied().collect();
-    eprintln!("test: installing {}, which tests start", names.join(" and "));
+    eprintln!("installing {}", names.join(" and "));
     as_root(&["apt-get", "--quiet", "update"])?;
     let mut arguments = vec!["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet", "--yes", "install"];
     arguments.push("--no-install-recommends");
