@@ -24,7 +24,7 @@ use crate::system::{send, wait_until};
 const ALL: &str = "/queries/ledger/log/all";
 
 /// The servers, and the threads that roles run on.
-struct Apart {
+pub(crate) struct Apart {
     threads: tokio::runtime::Runtime,
     log: PostgresServer,
     rows: PostgresServer,
@@ -32,7 +32,7 @@ struct Apart {
 }
 
 impl Apart {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let threads = tokio::runtime::Runtime::new().expect("threads");
         let log = Postgres::new().start().expect("a PostgreSQL");
         let rows = Postgres::new().start().expect("another PostgreSQL");
@@ -76,7 +76,7 @@ impl Apart {
     }
 
     /// Two of each service, and a load balancer before them.
-    fn system(&self) -> System {
+    pub(crate) fn system(&self) -> System {
         let mut settings = self.settings();
         let services = [Role::CommandService, Role::CommandService].map(|role| self.serve(role, &settings));
         let queries = [Role::QueryService, Role::QueryService].map(|role| self.serve(role, &settings));
@@ -117,14 +117,18 @@ fn addresses(services: &[Serve], role: Role) -> String {
     services.iter().filter_map(|serve| Some(serve.address(role)?.to_string())).collect::<Vec<_>>().join(",")
 }
 
-struct System {
+pub(crate) struct System {
     address: SocketAddr,
     all: Vec<Serve>,
 }
 
 impl System {
-    fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> String {
+    pub(crate) fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> String {
         send(self.address, method, path, headers, body)
+    }
+
+    pub(crate) fn stop(self, apart: &Apart) {
+        self.all.into_iter().for_each(|serve| apart.stop(serve));
     }
 
     /// Waits until the ledger contains what the log has, and returns how many events it has seen.
@@ -237,7 +241,7 @@ fn every_box_apart_a_gateway_and_a_command_service_end_without_a_failed_request(
     assert_eq!(failed, 0, "of {accepted} accepted");
     assert_eq!(apart.events() as u64, accepted);
     system.ledger(apart.events());
-    system.all.into_iter().for_each(|serve| apart.stop(serve));
+    system.stop(&apart);
 }
 
 #[test]
@@ -306,7 +310,7 @@ fn a_dead_queue_and_a_dead_database_lose_and_double_nothing() {
     let events = apart.events();
     assert_eq!(events as u64, accepted + 1, "each once, and the one that was asked for by hand");
     system.ledger(events);
-    system.all.into_iter().for_each(|serve| apart.stop(serve));
+    system.stop(&apart);
 }
 
 /// The value of a header of a whole answer.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, LazyLock, Mutex, OnceLock},
 };
 
 use tracing::{
@@ -12,7 +12,10 @@ use tracing::{
 };
 use tracing_subscriber::{Layer, layer::Context, prelude::*, registry::LookupSpan};
 
-use crate::system::{System, wait_until};
+use crate::{
+    apart::Apart,
+    system::{System, wait_until},
+};
 
 #[derive(Clone, Debug, Default)]
 struct Hop {
@@ -93,23 +96,32 @@ fn expected(hops: &[(u64, &str)]) -> Vec<(u64, String)> {
     hops.iter().map(|(number, of)| (*number, (*of).to_owned())).collect()
 }
 
-#[test]
-fn one_command_and_one_query_yield_the_twelve_hops_in_order() {
-    let hops = Hops::default();
-    // Where there is only one, the first thread to pass a span asks its own subscriber whether anybody wants it, for all
-    // threads and for ever: another test's thread, which may have none yet, would silence the span.
-    let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
-    tracing_subscriber::registry().with(hops.clone()).init();
-    let directory = tempfile::tempdir().expect("a directory");
-    let system = System::start(directory.path(), testkit::domain::registry(), |_| {});
+/// What all tests of this file see: there is one subscriber a process.
+fn watched() -> Hops {
+    static HOPS: LazyLock<Hops> = LazyLock::new(|| {
+        let hops = Hops::default();
+        // Where there is only one, the first thread to pass a span asks its own subscriber whether anybody wants it, for all
+        // threads and for ever: another test's thread, which may have none yet, would silence the span.
+        static SECOND: OnceLock<tracing::Dispatch> = OnceLock::new();
+        SECOND.get_or_init(|| tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default()));
+        tracing_subscriber::registry().with(hops.clone()).init();
+        hops
+    });
+    HOPS.clone()
+}
 
-    let (command, query) = ("4bf92f3577b34da6a3ce929d0e0e4736", "5bf92f3577b34da6a3ce929d0e0e4736");
-    let traced = |trace_id: &str| format!("traceparent: 00-{trace_id}-00f067aa0ba902b7-01\r\n");
-    let answer = system.ask("POST", "/commands/account/a-1/open", &traced(command), "{\"owner\":\"c-7\"}");
+fn traced(trace_id: &str) -> String {
+    format!("traceparent: 00-{trace_id}-00f067aa0ba902b7-01\r\n")
+}
+
+/// Sends one command and one query by `ask`, and looks for the hops of each.
+fn assert_twelve_hops(traces: [&str; 2], ask: impl Fn(&str, &str, &str, &str) -> String, is_folded: impl Fn() -> bool) {
+    let (hops, [command, query]) = (watched(), traces);
+    let answer = ask("POST", "/commands/account/a-1/open", &traced(command), "{\"owner\":\"c-7\"}");
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
     assert!(answer.contains(command), "the answer names another trace: {answer}");
-    wait_until("the event is folded and committed", || system.status()["projections"][0]["position"] == 1);
-    let answer = system.ask("GET", "/queries/ledger/account/a-1", &traced(query), "");
+    wait_until("the event is folded and committed", is_folded);
+    let answer = ask("GET", "/queries/ledger/account/a-1", &traced(query), "");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 
     assert_eq!(
@@ -136,5 +148,41 @@ fn one_command_and_one_query_yield_the_twelve_hops_in_order() {
             (12, "user"),
         ])
     );
+}
+
+#[test]
+fn one_command_and_one_query_yield_the_twelve_hops_in_order() {
+    let _ = watched();
+    let directory = tempfile::tempdir().expect("a directory");
+    let system = System::start(directory.path(), testkit::domain::registry(), |_| {});
+    assert_twelve_hops(
+        ["4bf92f3577b34da6a3ce929d0e0e4736", "5bf92f3577b34da6a3ce929d0e0e4736"],
+        |method, path, headers, body| system.ask(method, path, headers, body),
+        || system.status()["projections"][0]["position"] == 1,
+    );
     system.stop();
+}
+
+#[test]
+fn they_do_so_with_every_box_apart() {
+    let _ = watched();
+    let apart = Apart::start();
+    let system = apart.system();
+    // Both event handlers begin with the same read model; one of them stands by before long.
+    let folded = |events: usize| {
+        let answer = system.ask("GET", "/queries/ledger/log/all", "", "");
+        answer.contains(&format!("\"n\":{events}"))
+    };
+    for before in 0..2 {
+        let answer = system.ask("POST", &format!("/commands/account/b-{before}/open"), "", "{\"owner\":\"c-7\"}");
+        assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+        wait_until("it is folded", || folded(before + 1));
+        std::thread::sleep(std::time::Duration::from_secs(1));
+    }
+    assert_twelve_hops(
+        ["6bf92f3577b34da6a3ce929d0e0e4736", "7bf92f3577b34da6a3ce929d0e0e4736"],
+        |method, path, headers, body| system.ask(method, path, headers, body),
+        || folded(3),
+    );
+    system.stop(&apart);
 }

@@ -35,15 +35,16 @@ impl Shared {
                 reason: "nothing was published: a batch has at least one event".to_owned(),
             });
         };
+        // Before it is sent: a reader may have it before its acknowledgement is here.
+        if telemetry::hops_are_watched() {
+            events.iter().for_each(|event| telemetry::hop(event));
+        }
         let published = self.runtime.timeout(self.config.publish_timeout, self.publish_verified(&events)).await;
         let result = published.unwrap_or_else(|elapsed| {
             Err(Error::Unavailable { reason: format!("the acknowledgements of a batch were {elapsed}") })
         });
         *self.began.lock() = result.as_ref().ok().copied();
         let life = result?;
-        if telemetry::hops_are_watched() {
-            events.iter().for_each(|event| telemetry::hop(event));
-        }
         Ok(Acknowledged { life, last })
     }
 
