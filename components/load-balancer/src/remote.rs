@@ -13,6 +13,7 @@ use http::{
     Method, Request, Response, Uri, Version,
     uri::{Authority, Scheme},
 };
+use hyper::body::Body as _;
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
@@ -92,34 +93,72 @@ impl tower::Service<Request<Body>> for Remote {
 }
 
 impl Remote {
-    async fn send(self, mut request: Request<Body>) -> Response<Body> {
+    /// Sends a request, and one that only reads once more to another instance, if this one is gone.
+    async fn send(self, request: Request<Body>) -> Response<Body> {
         let origin = Origin::of(request.headers(), &self.runtime);
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
-        *request.uri_mut() = at(self.address, request.uri());
+        let again = if is_read && request.body().is_end_stream() { Some(copy(&request)) } else { None };
+        let failed = match self.try_at(self.address, request).await {
+            Ok(response) => return response,
+            Err(failed) => failed,
+        };
+        if let Some(request) = again
+            && let Some(other) = self.other()
+            && let Ok(response) = self.try_at(other, request).await
+        {
+            return response;
+        }
+        let refusal = match (failed, is_read) {
+            (Failed::NotSent, _) => Refusal::NoInstance,
+            (Failed::Lost, true) => Refusal::QueryLost,
+            (Failed::Lost, false) => Refusal::CommandLost,
+        };
+        refusal.response(&origin)
+    }
+
+    /// Another instance that takes requests.
+    fn other(&self) -> Option<SocketAddr> {
+        let is_other = |(address, is_ready): &(SocketAddr, bool)| *is_ready && *address != self.address;
+        self.known.states().into_iter().find(is_other).map(|(address, _)| address)
+    }
+
+    async fn try_at(&self, address: SocketAddr, mut request: Request<Body>) -> Result<Response<Body>, Failed> {
+        *request.uri_mut() = at(address, request.uri());
         *request.version_mut() = Version::HTTP_11;
         match self.client.request(request).await {
             Ok(response) => {
                 let mut response = response.map(Body::new);
                 if response.headers_mut().remove(wire::ENDING).is_some() {
-                    self.known.set_ready(self.address, false);
+                    self.known.set_ready(address, false);
                 }
-                response
+                Ok(response)
             }
             Err(error) => {
-                let refusal = match (error.is_connect(), is_read) {
-                    // A connection that could not be made has carried nothing.
-                    (true, _) => Refusal::NoInstance,
-                    (false, true) => Refusal::QueryLost,
-                    (false, false) => Refusal::CommandLost,
-                };
-                if error.is_connect() {
-                    self.known.set_ready(self.address, false);
+                tracing::warn!(instance = %address, error = %error, "an API Gateway did not answer");
+                if !error.is_connect() {
+                    return Err(Failed::Lost);
                 }
-                tracing::warn!(instance = %self.address, error = %error, "an API Gateway did not answer");
-                refusal.response(&origin)
+                // A connection that could not be made has carried nothing.
+                self.known.set_ready(address, false);
+                Err(Failed::NotSent)
             }
         }
     }
+}
+
+/// What is known of a request without an answer.
+enum Failed {
+    NotSent,
+    Lost,
+}
+
+/// The same request, without a body.
+fn copy(request: &Request<Body>) -> Request<Body> {
+    let mut copy = Request::new(Body::empty());
+    request.method().clone_into(copy.method_mut());
+    request.uri().clone_into(copy.uri_mut());
+    request.headers().clone_into(copy.headers_mut());
+    copy
 }
 
 /// The same request target at an address.

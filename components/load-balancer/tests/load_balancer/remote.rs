@@ -147,6 +147,31 @@ async fn without_a_gateway_requests_are_refused_and_served_again_when_one_is_bac
 }
 
 #[tokio::test]
+async fn a_query_whose_gateway_is_gone_is_asked_of_another_one_and_a_command_is_not() {
+    let broken = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = broken.local_addr().expect("an address");
+    // Takes each request and closes.
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = broken.accept().await {
+            let mut head = [0; 64];
+            let _ = tokio::io::AsyncReadExt::read(&mut socket, &mut head).await;
+        }
+    });
+    let whole = gateway(Duration::ZERO);
+    let known = Instances::new(vec![address.to_string(), whole.address.to_string()]).expect("addresses");
+    let (runtime, metrics) = (Runtime::tokio(), Metrics::new());
+    let instances = load_balancer::remote(&known, &runtime, &metrics, Shutdown::new());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let running = run_over(Limits::default(), over(instances, &metrics), metrics);
+    let mut commands = Vec::new();
+    for _ in 0..20 {
+        assert_eq!(running.ask(GET).await.status, 200);
+        commands.push(running.ask(POST).await.status);
+    }
+    assert!(commands.contains(&504) && commands.contains(&200), "{commands:?}");
+}
+
+#[tokio::test]
 async fn a_request_whose_gateway_is_gone_says_what_is_known_of_it() {
     let (listener, known) = {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
