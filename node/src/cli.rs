@@ -18,7 +18,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     App, DataDirectory, Dev, Error, Role, Serve, Settings,
     error::chain,
-    roles,
+    plain, roles,
     settings::{Origin, Shown, Values, keys},
 };
 pub use output::Output;
@@ -208,6 +208,9 @@ fn migrate(name: &'static str, arguments: &ArgMatches) -> ExitCode {
         Ok((settings, _)) => settings,
         Err(error) => return fail(&error),
     };
+    if let Err(error) = plain::check(&settings) {
+        return fail(&error);
+    }
     log_to_stderr();
     on_threads(async {
         roles::command_database::migrate(&settings.command_database).await?;

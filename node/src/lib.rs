@@ -11,6 +11,7 @@ mod data_directory;
 mod dev;
 mod error;
 mod free_space;
+mod plain;
 mod process;
 mod roles;
 mod serve;

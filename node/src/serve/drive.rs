@@ -57,6 +57,21 @@ pub(super) struct Drive<'a> {
     page_token_key: Option<[u8; 32]>,
 }
 
+/// What a role cannot do without is found missing at once, and not waited for.
+fn needed(settings: &Settings, roles: &[Role]) -> Result<(), Error> {
+    let Settings { command_database, query_database, message_queue, .. } = settings;
+    for (setting, value, by) in [
+        ("command_database.url", &command_database.url, [Role::CommandService, Role::EventHandler].as_slice()),
+        ("message_queue.servers", &message_queue.servers, &[Role::CommandService, Role::EventHandler]),
+        ("query_database.url", &query_database.url, &[Role::EventHandler, Role::QueryService]),
+    ] {
+        if let Some(role) = by.iter().find(|role| roles.contains(role) && value.is_empty()) {
+            return Err(Error::Settings(format!("{setting} is empty, and {} needs it", role.name())));
+        }
+    }
+    Ok(())
+}
+
 impl<'a> Drive<'a> {
     pub(super) fn new(
         application: &'static str,
@@ -66,6 +81,7 @@ impl<'a> Drive<'a> {
         runtime: Runtime,
         checks: Checks,
     ) -> Result<Self, Error> {
+        needed(settings, roles)?;
         let page_token_key = match roles.contains(&Role::QueryService) {
             true => Some(settings.query_service.page_token_key()?),
             false => None,

@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 
 pub use self::role::Role;
 use self::{checks::Checks, drive::Drive};
-use crate::{Error, Settings, admin, error::Listener, signals, telemetry};
+use crate::{Error, Settings, admin, error::Listener, plain, signals, telemetry};
 
 /// How long a drain may take before the process ends all the same, beside the delay that is set.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(30);
@@ -73,6 +73,7 @@ impl Serve {
         roles: &[Role],
     ) -> Result<Self, Error> {
         Listener::Admin.check(settings.admin.listen)?;
+        plain::check(settings)?;
         let roles = Role::in_order(roles);
         let admin_listener = admin::bind(settings.admin.listen).await?;
         let runtime = Runtime::tokio();

@@ -245,6 +245,26 @@ fn every_box_apart_a_gateway_and_a_command_service_end_without_a_failed_request(
 }
 
 #[test]
+fn what_a_role_cannot_do_without_is_missed_at_once() {
+    let threads = tokio::runtime::Runtime::new().expect("threads");
+    let registry = Arc::new(domain::registry());
+    for (role, missing) in [
+        (Role::CommandService, "command_database.url"),
+        (Role::EventHandler, "command_database.url"),
+        (Role::QueryService, "query_database.url"),
+        (Role::ApiGateway, "api_gateway.command_services"),
+        (Role::LoadBalancer, "load_balancer.api_gateways"),
+    ] {
+        let mut settings = Settings::default();
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        (settings.admin.listen, settings.load_balancer.listen) = (free, free);
+        let started = threads.block_on(Serve::start("tested", registry.clone(), &settings, &[role]));
+        let said = started.expect_err("refused").to_string();
+        assert!(said.contains(missing), "{role:?}: {said}");
+    }
+}
+
+#[test]
 fn several_roles_of_one_process_need_no_addresses_of_each_other_and_start_before_their_servers() {
     let mut apart = Apart::start();
     apart.queue.kill().expect("it ran");
