@@ -1,5 +1,5 @@
 use std::{
-    net::SocketAddr,
+    net::{SocketAddr, ToSocketAddrs},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -31,7 +31,8 @@ struct Instance {
 }
 
 impl Instances {
-    /// Those at these addresses, `HOST:PORT` each.
+    /// Those at these addresses, `HOST:PORT` each. Names are looked up here for the first time, which may block; one that is
+    /// not found yet is looked up again later.
     ///
     /// # Errors
     /// [`Error::NoInstance`], [`Error::Address`].
@@ -45,7 +46,8 @@ impl Instances {
                 return Err(Error::Address { address: name.clone() });
             }
         }
-        let known = Mutex::new(known_from(&[], names.iter().filter_map(|name| name.parse().ok()).collect()));
+        let found = names.iter().filter_map(|name| name.to_socket_addrs().ok()).flatten();
+        let known = Mutex::new(known_from(&[], found.collect()));
         Ok(Self { inner: Arc::new(Inner { names, known, turn: AtomicUsize::new(0) }) })
     }
 
@@ -164,11 +166,18 @@ mod tests {
     }
 
     #[test]
+    fn names_are_looked_up_at_once() {
+        let named = Instances::new(vec!["localhost:7".to_owned()]).expect("an address");
+        let all = named.all();
+        assert!(!all.is_empty() && all.iter().all(|address| address.ip().is_loopback()), "{all:?}");
+    }
+
+    #[test]
     fn what_is_no_address_is_refused() {
         for name in ["", "here", "here:", ":80", "here:0", "here:99999", "[::1]"] {
             assert!(Instances::new(vec![name.to_owned()]).is_err(), "{name:?}");
         }
-        assert!(Instances::new(vec!["here.example:80".to_owned(), "[::1]:80".to_owned()]).is_ok());
+        assert!(Instances::new(vec!["localhost:80".to_owned(), "[::1]:80".to_owned()]).is_ok());
         assert!(Instances::new(Vec::new()).is_err());
     }
 }

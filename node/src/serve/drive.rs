@@ -145,6 +145,10 @@ impl<'a> Drive<'a> {
             Some(gateway) => vec![Instance::new("api-gateway", gateway.clone(), &measured)],
             None => {
                 let known = self.instances("load_balancer.api_gateways", addresses)?;
+                if known.instances().states().is_empty() {
+                    let unknown = "load_balancer.api_gateways names hosts, and none of them can be looked up";
+                    return Err(Error::Settings(unknown.to_owned()));
+                }
                 load_balancer::remote(known.instances(), &self.runtime, &measured, shutdown.clone())
             }
         };
