@@ -1,7 +1,8 @@
 //! Names and help of what every process says of itself, whichever boxes it runs.
 //!
 //! There is no `diptych_insecure_switch`: no setting makes a process less safe yet, and a family without samples would only
-//! look as if that were watched. There is no `diptych_clock_skew_seconds` either: one process has no peers.
+//! look as if that were watched. There is no `diptych_clock_skew_seconds` either: one process has no peers, and processes apart
+//! do not compare their clocks yet.
 
 use std::{fmt, sync::Arc};
 
