@@ -14,20 +14,12 @@ use http::{
     uri::{Authority, Scheme},
 };
 use hyper::body::Body as _;
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
-};
+use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use runtime::{Runtime, Shutdown};
-use wire::Instances;
+use wire::{CallerLimits, Instances, http_client};
 
 use crate::{Instance, Metrics, origin::Origin, refusal::Refusal};
 
-/// How long making a connection may take.
-const CONNECT_TIME_MAX: Duration = Duration::from_secs(1);
-/// Idle connections are given up after this, before the other end does.
-const IDLE_TIME_MAX: Duration = Duration::from_secs(30);
-const IDLE_CONNECTIONS_MAX: usize = 256;
 /// How often what is known of the instances is carried over.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -35,14 +27,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// followed until `shutdown`. An address that is no longer known takes no further request.
 #[must_use]
 pub fn remote(known: &Instances, runtime: &Runtime, metrics: &Metrics, shutdown: Shutdown) -> Vec<Instance> {
-    let mut connector = HttpConnector::new();
-    connector.set_nodelay(true);
-    connector.set_connect_timeout(Some(CONNECT_TIME_MAX));
-    let client = Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE_TIME_MAX)
-        .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
-        .build(connector);
+    let client = http_client(&CallerLimits::default());
     let instance = |(address, _): (SocketAddr, bool)| {
         let gateway = Remote { address, client: client.clone(), known: known.clone(), runtime: runtime.clone() };
         let instance = Instance::new(address.to_string(), gateway, metrics);

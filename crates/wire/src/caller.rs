@@ -3,7 +3,7 @@ use std::{net::SocketAddr, time::Duration};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
@@ -58,21 +58,10 @@ impl Caller {
     /// Starts to look after `instances`, until `shutdown`.
     #[must_use]
     pub fn start(runtime: &Runtime, instances: Instances, limits: CallerLimits, shutdown: Shutdown) -> Self {
-        let caller = Self::new(runtime, instances, limits);
+        let client = http_client(&limits);
+        let caller = Self { client, runtime: runtime.clone(), instances, limits };
         drop(runtime.spawn("health of instances", health::watch(caller.clone(), shutdown)));
         caller
-    }
-
-    fn new(runtime: &Runtime, instances: Instances, limits: CallerLimits) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(limits.connect_time_max));
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIME_MAX)
-            .pool_max_idle_per_host(limits.idle_connections_max)
-            .build(connector);
-        Self { client, runtime: runtime.clone(), instances, limits }
     }
 
     /// The instances that are called.
@@ -148,6 +137,22 @@ impl Caller {
         let asked = self.runtime.timeout(self.limits.connect_time_max, self.client.request(request)).await;
         matches!(asked, Ok(Ok(response)) if response.status() == StatusCode::OK)
     }
+}
+
+/// A client of HTTP/1.1 that keeps its connections within `limits`.
+#[must_use]
+pub fn http_client<B>(limits: &CallerLimits) -> Client<HttpConnector, B>
+where
+    B: Body<Data: Send> + Send,
+{
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(limits.connect_time_max));
+    Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_TIME_MAX)
+        .pool_max_idle_per_host(limits.idle_connections_max)
+        .build(connector)
 }
 
 /// Idle connections are given up after this, before the other end does.

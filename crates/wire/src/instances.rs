@@ -27,6 +27,8 @@ struct Inner {
 #[derive(Clone, Copy, Debug)]
 struct Instance {
     address: SocketAddr,
+    /// Of the address, which a key's weight with it begins from.
+    hash: u64,
     is_ready: bool,
 }
 
@@ -91,7 +93,7 @@ impl Instances {
     pub fn by_key(&self, key: &[u8]) -> Vec<SocketAddr> {
         let mut known = self.inner.known.lock().clone();
         known.sort_by_cached_key(|instance| {
-            (!instance.is_ready, std::cmp::Reverse(weight(key, &instance.address.to_string())), instance.address)
+            (!instance.is_ready, std::cmp::Reverse(mixed(fnv(instance.hash, key))), instance.address)
         });
         known.into_iter().map(|instance| instance.address).collect()
     }
@@ -114,15 +116,23 @@ fn known_from(before: &[Instance], mut addresses: Vec<SocketAddr>) -> Vec<Instan
     addresses.sort_unstable();
     addresses.dedup();
     let known = |address| before.iter().find(|instance| instance.address == address).copied();
-    addresses.into_iter().map(|address| known(address).unwrap_or(Instance { address, is_ready: true })).collect()
+    let new = |address: SocketAddr| Instance {
+        address,
+        hash: fnv(FNV_BASIS, address.to_string().as_bytes()),
+        is_ready: true,
+    };
+    addresses.into_iter().map(|address| known(address).unwrap_or_else(|| new(address))).collect()
 }
 
-/// The same in every process: FNV-1a over both, mixed as splitmix64 does, since FNV's high bits move little.
-fn weight(key: &[u8], name: &str) -> u64 {
-    let hash =
-        key.iter().chain(&[0]).chain(name.as_bytes()).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
+const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// FNV-1a, going on from `hash`: the same in every process.
+fn fnv(hash: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}
+
+/// As splitmix64 mixes: FNV's high bits move little.
+fn mixed(hash: u64) -> u64 {
     let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     hash ^ (hash >> 31)

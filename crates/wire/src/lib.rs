@@ -19,7 +19,7 @@ mod instances; // the addresses of a role, and which of them to call
 mod server; // the other end
 
 pub use self::{
-    caller::{CallError, Caller, CallerLimits, ENDING},
+    caller::{CallError, Caller, CallerLimits, ENDING, http_client},
     error::Error,
     frame::Frame,
     instances::Instances,
