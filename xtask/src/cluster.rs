@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cluster::{Part, System};
+use cluster::{Part, System, is_running};
 
 const UP_WAIT: Duration = Duration::from_secs(180);
 const DOWN_WAIT: Duration = Duration::from_secs(60);
@@ -177,10 +177,4 @@ fn down() -> Result<(), String> {
 fn is_ours(process: &str) -> bool {
     let line = fs::read_to_string(format!("/proc/{}/cmdline", process.trim())).unwrap_or_default();
     line.contains("cluster\0hold")
-}
-
-/// A process that has ended may stay as a name until somebody asks for it.
-fn is_running(process: &str) -> bool {
-    let state = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    state.rsplit(") ").next().is_some_and(|state| !state.is_empty() && !state.starts_with('Z'))
 }

@@ -91,6 +91,13 @@ impl Keeper {
         Ok(())
     }
 
+    /// Ends the server by a signal that it heeds, and waits until it is gone.
+    pub(crate) fn stop(mut self, signal: &str) -> Result<(), Error> {
+        self.signal(signal)?;
+        self.wait();
+        Ok(())
+    }
+
     pub(crate) fn is_alive(&mut self) -> bool {
         matches!(self.keeper.try_wait(), Ok(None))
     }
@@ -100,7 +107,7 @@ impl Keeper {
     }
 
     /// Waits for the server to be gone.
-    pub(crate) fn wait(&mut self) {
+    fn wait(&mut self) {
         let _ = self.keeper.wait();
     }
 }
@@ -112,8 +119,12 @@ impl Drop for Keeper {
     }
 }
 
-/// A process that has ended may stay as a name until somebody asks for it.
-fn is_running(process: &str) -> bool {
+/// Whether a process of this id runs. One that has ended may stay as a name until somebody asks for it.
+#[must_use]
+pub fn is_running(process: &str) -> bool {
+    if process.is_empty() {
+        return false;
+    }
     let state = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     state.rsplit(") ").next().is_some_and(|state| !state.is_empty() && !state.starts_with('Z'))
 }

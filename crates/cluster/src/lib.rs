@@ -21,6 +21,7 @@ mod system;
 
 pub use self::{
     error::Error,
+    keeper::is_running,
     nats::NatsServer,
     postgres::{Postgres, PostgresServer},
     program::Program,

@@ -131,11 +131,7 @@ impl NatsServer {
     /// # Errors
     /// When it is not running.
     pub fn stop(&mut self) -> Result<(), Error> {
-        if let Some(mut keeper) = self.keeper.take() {
-            keeper.signal("TERM")?;
-            keeper.wait();
-        }
-        Ok(())
+        self.keeper.take().map_or(Ok(()), |keeper| keeper.stop("TERM"))
     }
 
     /// Suspends it (SIGSTOP): it keeps its connections and answers nobody.

@@ -151,11 +151,7 @@ impl PostgresServer {
     /// # Errors
     /// When it is not running.
     pub fn stop(&mut self) -> Result<(), Error> {
-        if let Some(mut keeper) = self.keeper.take() {
-            keeper.signal("INT")?;
-            keeper.wait();
-        }
-        Ok(())
+        self.keeper.take().map_or(Ok(()), |keeper| keeper.stop("INT"))
     }
 
     /// Its loopback port.

@@ -13,7 +13,8 @@ use crate::{
     port,
 };
 
-/// A box that an application runs as a process, as `serve --role` names it.
+/// A box that an application runs as a process, as `serve --role` names it. Not the application's own type for it: whoever
+/// starts a program from outside does not link it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Faces the users.
@@ -42,14 +43,9 @@ impl Role {
     }
 
     /// Where its listener's address is set; `None` for one that has no listener.
-    fn listen(self) -> Option<&'static str> {
-        match self {
-            Self::LoadBalancer => Some("DIPTYCH__LOAD_BALANCER__LISTEN"),
-            Self::ApiGateway => Some("DIPTYCH__API_GATEWAY__LISTEN"),
-            Self::CommandService => Some("DIPTYCH__COMMAND_SERVICE__LISTEN"),
-            Self::QueryService => Some("DIPTYCH__QUERY_SERVICE__LISTEN"),
-            Self::EventHandler => None,
-        }
+    fn listen(self) -> Option<String> {
+        let name = self.name().to_ascii_uppercase().replace('-', "_");
+        (self != Self::EventHandler).then(|| format!("DIPTYCH__{name}__LISTEN"))
     }
 }
 
@@ -90,7 +86,7 @@ impl Service {
     pub fn restart(&mut self) -> Result<(), Error> {
         self.keeper = None;
         let address = |port: u16| format!("127.0.0.1:{port}");
-        let own = self.role.listen().map(|name| (name.to_owned(), address(self.port)));
+        let own = self.role.listen().map(|name| (name, address(self.port)));
         let own = own.into_iter().chain([("DIPTYCH__ADMIN__LISTEN".to_owned(), address(self.admin_port))]);
         let mut command = Command::new("env");
         command.args(own.chain(self.settings.iter().cloned()).map(|(name, value)| format!("{name}={value}")));
@@ -129,11 +125,7 @@ impl Service {
     /// # Errors
     /// When it is not running.
     pub fn stop(&mut self) -> Result<(), Error> {
-        if let Some(mut keeper) = self.keeper.take() {
-            keeper.signal("TERM")?;
-            keeper.wait();
-        }
-        Ok(())
+        self.keeper.take().map_or(Ok(()), |keeper| keeper.stop("TERM"))
     }
 
     /// What it runs.
