@@ -13,7 +13,7 @@ use load_balancer::Instance;
 use model::Registry;
 use query_service::{QueryEndpoint, QueryService, RemoteQueryService};
 use runtime::{Runtime, Shutdown};
-use wire::{Caller, CallerLimits, Endpoint, Instances, ServerLimits};
+use wire::{Answers, Caller, CallerLimits, Endpoint, Instances, ServerLimits};
 
 use super::{checks::Checks, late::Late, reach::reach, role::Role};
 use crate::{Error, Settings, roles};
@@ -110,19 +110,17 @@ impl<'a> Drive<'a> {
     /// All roles, in the order in which they end.
     pub(super) fn start(&self, metrics: &mut Metrics) -> Result<Vec<Started>, Error> {
         // The gateway first: a load balancer in the same process has it as a neighbour.
-        let gateway = self.runs(Role::ApiGateway).then(|| self.api_gateway(metrics)).transpose()?;
+        let mut gateway = self.runs(Role::ApiGateway).then(|| self.api_gateway(metrics)).transpose()?;
         let mut started = Vec::new();
         for role in self.roles {
             match role {
                 Role::LoadBalancer => started.push(self.load_balancer(metrics)?),
-                Role::ApiGateway => {}
+                Role::ApiGateway => started.extend(gateway.take()),
                 Role::CommandService => started.push(self.command_service(metrics)?),
                 Role::EventHandler => started.push(self.event_handler(metrics)?),
                 Role::QueryService => started.push(self.query_service(metrics)?),
             }
         }
-        started.extend(gateway);
-        started.sort_by_key(|started| started.role);
         Ok(started)
     }
 
@@ -196,17 +194,27 @@ impl<'a> Drive<'a> {
         Endpoint::bind(address).map_err(|source| Error::Endpoint { role: role.name(), source })
     }
 
+    /// Whether a service that comes later takes calls.
+    fn takes_calls<T: ?Sized + Send + Sync + 'static>(&self, late: &Late<T>) -> impl Fn() -> bool + use<T> {
+        let (late, checks) = (late.clone(), self.checks.clone());
+        move || late.is_there() && !checks.is_draining()
+    }
+
+    fn serve(
+        &self,
+        endpoint: Endpoint,
+        answers: Arc<dyn Answers>,
+        shutdown: &Shutdown,
+    ) -> impl Future<Output = ()> + use<> {
+        wire::serve(endpoint, answers, ServerLimits::default(), self.runtime.clone(), shutdown.clone())
+    }
+
     fn command_service(&self, metrics: &mut Metrics) -> Result<Started, Error> {
         let endpoint = self.endpoint(Role::CommandService, self.settings.command_service.listen)?;
         let (address, shutdown) = (endpoint.address(), Shutdown::new());
-        let (late, checks) = (self.commands.clone(), self.checks.clone());
-        let is_ready = {
-            let late = late.clone();
-            move || late.is_there() && !checks.is_draining()
-        };
-        let answers = Arc::new(CommandEndpoint::new(Arc::new(late.clone()), is_ready));
-        let limits = ServerLimits::default();
-        let serving = wire::serve(endpoint, answers, limits, self.runtime.clone(), shutdown.clone());
+        let late = self.commands.clone();
+        let answers = Arc::new(CommandEndpoint::new(Arc::new(late.clone()), self.takes_calls(&late)));
+        let serving = self.serve(endpoint, answers, &shutdown);
 
         let (runtime, checks, registry, stop) =
             (self.runtime.clone(), self.checks.clone(), self.registry.clone(), shutdown.clone());
@@ -267,7 +275,6 @@ impl<'a> Drive<'a> {
                 let queue = reach(Role::EventHandler, "the Message Queue", &runtime, &checks, &stop, connect).await?;
                 let connect = || roles::query_database::connect_writing(&settings.query_database, &runtime);
                 let rows = reach(Role::EventHandler, "the Query Database", &runtime, &checks, &stop, connect).await?;
-                let ended = Shutdown::new();
                 Some(Arc::new(roles::event_handler::over(
                     &registry,
                     store,
@@ -276,7 +283,7 @@ impl<'a> Drive<'a> {
                     roles::event_handler::config_beside_others(&settings.event_handler),
                     &runtime,
                     measured,
-                    &ended,
+                    &Shutdown::new(),
                 )))
             };
             let Some(handler) = behind.await else { return };
@@ -296,14 +303,9 @@ impl<'a> Drive<'a> {
     fn query_service(&self, metrics: &mut Metrics) -> Result<Started, Error> {
         let endpoint = self.endpoint(Role::QueryService, self.settings.query_service.listen)?;
         let (address, shutdown) = (endpoint.address(), Shutdown::new());
-        let (late, checks) = (self.queries.clone(), self.checks.clone());
-        let is_ready = {
-            let late = late.clone();
-            move || late.is_there() && !checks.is_draining()
-        };
-        let answers = Arc::new(QueryEndpoint::new(Arc::new(late.clone()), is_ready));
-        let limits = ServerLimits::default();
-        let serving = wire::serve(endpoint, answers, limits, self.runtime.clone(), shutdown.clone());
+        let late = self.queries.clone();
+        let answers = Arc::new(QueryEndpoint::new(Arc::new(late.clone()), self.takes_calls(&late)));
+        let serving = self.serve(endpoint, answers, &shutdown);
 
         let (runtime, checks, registry, stop) =
             (self.runtime.clone(), self.checks.clone(), self.registry.clone(), shutdown.clone());
