@@ -25,6 +25,9 @@ const TRIES_MAX: usize = 3;
 
 /// Commands that one call carries at the most.
 const CALL_COMMANDS_MAX: usize = 256;
+/// Bytes of fields after which a call carries no further command: with one more of any size that a gateway lets in, it stays
+/// below what [`wire::ServerLimits`] let in.
+const CALL_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// A Command Service in other processes. Cheap to clone.
 ///
@@ -108,7 +111,13 @@ impl Inner {
             aggregates.remove(key);
             return None;
         }
-        let count = waiting.len().min(CALL_COMMANDS_MAX);
+        let mut bytes = 0;
+        let carried = waiting.iter().take(CALL_COMMANDS_MAX).take_while(|sent| {
+            let goes_on = bytes < CALL_BYTES_MAX;
+            bytes += sent.request.fields.len();
+            goes_on
+        });
+        let count = carried.count();
         Some(waiting.drain(..count).collect())
     }
 

@@ -24,7 +24,7 @@ use crate::{
 
 /// What answers calls.
 pub trait Answers: Send + Sync + 'static {
-    /// Answers the call at `path`; an error's text goes to the caller, who then knows that nothing was done.
+    /// Answers the call at `path`; an error's text goes to the caller, to whom the call is lost: something may have been done.
     fn answer(&self, path: &str, frame: Bytes) -> BoxFuture<'static, Result<Bytes, Error>>;
 
     /// Whether calls are taken. One that ends says so here first, and goes on answering until callers have noticed.

@@ -124,6 +124,18 @@ async fn one_aggregates_commands_go_to_one_instance_and_to_another_when_it_ends(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn commands_that_wait_for_one_aggregate_are_carried_in_calls_that_are_let_in() {
+    let instance = Instance::start(Arc::new(Named("it", Duration::from_millis(200)))).await;
+    let service = remote(vec![instance.address.clone()], PATIENCE);
+    let fields = format!(r#"{{"owner":"{}"}}"#, "a".repeat(1024 * 1024 - 12));
+    // The first is under way while the others, of more than one call may have together, come.
+    let all = (0..13).map(|_| service.execute(Request::new("account-1", "open", &fields).build()));
+    for outcome in futures_util::future::join_all(all).await {
+        assert_eq!(outcome, by("it"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_command_that_nobody_took_is_unavailable_and_one_without_an_answer_unknown() {
     let gone = Instance::start(Arc::new(Named("gone", Duration::ZERO))).await.address.clone();
     let nobody = asked(&remote(vec![gone], PATIENCE), 1).await;
