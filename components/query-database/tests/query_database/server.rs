@@ -43,7 +43,12 @@ pub(crate) async fn open_with(url: &str, config: &PostgresConfig) -> PostgresQue
 
 /// A fresh database that is ready to be opened.
 pub(crate) async fn migrated() -> String {
-    let url = fresh_database(&SERVER).await;
+    migrated_on(&SERVER).await
+}
+
+/// The same, on a server of one's own.
+pub(crate) async fn migrated_on(server: &PostgresServer) -> String {
+    let url = fresh_database(server).await;
     PostgresQueryDatabase::migrate(&url, &PostgresConfig::default()).await.expect("made ready");
     url
 }
