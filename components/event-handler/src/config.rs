@@ -46,8 +46,8 @@ pub struct Config {
     pub hold_retry: Duration,
     /// How long a former owner waits before it takes a read model over again.
     pub fenced_pause: Duration,
-    /// How long a generation has to stand still behind the log before a former owner takes it over: as long as another
-    /// process moves it on, this one stands by. `None` where no other process can be meant to.
+    /// How long a generation's owner has to be silent, or to leave it behind the log, before a former one takes it over:
+    /// until then this process stands by. `None` where no other process can be meant to.
     pub standstill: Option<Duration>,
 }
 

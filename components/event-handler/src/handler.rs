@@ -101,6 +101,7 @@ fn process(parts: Parts) -> Process {
         alarm: None,
         applied_from_queue: 0,
         applied_from_log: 0,
+        owned: false,
     });
     let projections: Vec<_> = projections.collect();
     let level = Arc::<AtomicUsize>::default();

@@ -62,28 +62,33 @@ impl ApplyLoop {
         }
     }
 
-    /// Waits while another owner moves the generation on, or there is nothing to move it to. It tells by the checkpoint alone,
-    /// not by a lease: whoever takes over too early costs the other one a batch, and the fence keeps the rows right.
+    /// Waits while another owner keeps the generation. That one is gone when it no longer stores how far the log is, which it
+    /// does even where there is nothing to fold, or it is stuck when it does not move on. By the database's clock, and without
+    /// a lease: whoever takes over too early costs the other one a batch, and the fence keeps the rows right.
     pub(crate) async fn stand_by(&mut self) {
         let Some(standstill) = self.process.config.standstill else { return };
-        let generation = self.owned.generation;
-        let (mut stood_at, mut since) = (None, self.process.runtime.now());
+        let began = self.process.runtime.now();
+        let (mut stood_at, mut since) = (None, began);
         while self.process.pause(LOOK_EVERY).await {
             let now = self.process.runtime.now();
-            let found = match self.process.rows.generations().await {
-                Ok(all) => all.into_iter().find(|found| found.generation == generation),
+            let Ok(all) = self.process.rows.generations().await else {
                 // Nobody can move it on either.
-                Err(_) => {
-                    since = now;
-                    continue;
-                }
+                since = now;
+                continue;
             };
+            let found = all.into_iter().find(|found| found.generation == self.owned.generation);
             let Some(found) = found.filter(|found| !found.forked) else { return };
-            let is_level = found.position >= self.process.board.seen.lock().head;
-            if is_level || found.position != stood_at || found.held.is_some() {
+            self.board().followed(found.position, found.serving, found.held.as_deref().map(Arc::from));
+            let head = *self.process.board.seen.lock();
+            if found.position >= head.head || found.position != stood_at || found.held.is_some() {
                 (stood_at, since) = (found.position, now);
-            } else if now.saturating_sub(since) >= standstill {
-                info!(projection.name = self.read_model.name, generation = %generation, "its owner does not move it on; taking it over");
+            }
+            // Whoever does not reach the log itself does no better.
+            let is_gone = found.head_age >= standstill
+                && now.saturating_sub(began) >= standstill
+                && now.saturating_sub(head.at) < standstill;
+            if is_gone || now.saturating_sub(since) >= standstill {
+                info!(projection.name = self.read_model.name, generation = %found.generation, owner.gone = is_gone, "its owner does not keep it; taking it over");
                 return;
             }
         }

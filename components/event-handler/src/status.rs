@@ -64,6 +64,8 @@ pub struct ProjectionStatus {
     pub applied_from_queue: u64,
     /// Events applied that were read from the log.
     pub applied_from_log: u64,
+    /// Whether this process keeps it. Otherwise it waits for its database, or stands by for another process.
+    pub owned: bool,
 }
 
 /// The head of the log as last seen.
@@ -143,7 +145,7 @@ impl Slot {
     fn status(&self, head: Option<Position>) -> ProjectionStatus {
         let state = self.0.lock();
         let lag_events = Position::count(head).saturating_sub(Position::count(state.status.checkpoint));
-        ProjectionStatus { lag_events, ..state.status.clone() }
+        ProjectionStatus { lag_events, owned: state.owner.is_some(), ..state.status.clone() }
     }
 
     fn measure(&self, head: Option<Position>, now: Duration) {
@@ -167,6 +169,18 @@ impl Slot {
         state.owner = Some(owned.owner);
         metrics.position.set(i64::try_from(Position::count(owned.position)).unwrap_or(i64::MAX));
         state.metrics = Some(metrics);
+    }
+
+    /// What another owner has made of it.
+    pub(crate) fn followed(&self, checkpoint: Option<Position>, serving: bool, held: Option<Arc<str>>) {
+        let mut state = self.0.lock();
+        state.status.checkpoint = checkpoint;
+        state.status.serving = serving;
+        if let Some(metrics) = &state.metrics {
+            metrics.position.set(i64::try_from(Position::count(checkpoint)).unwrap_or(i64::MAX));
+            metrics.held.set(i64::from(held.is_some()));
+        }
+        state.status.held = held;
     }
 
     pub(crate) fn disowned(&self) {

@@ -239,6 +239,9 @@ pub struct GenerationStatus {
     pub held: Option<String>,
     /// Whether its checkpoint was not found in the log.
     pub forked: bool,
+    /// How long ago its owner last saw the head of the log, by the database's clock. An owner that lives, and reaches the
+    /// log, stores that now and then.
+    pub head_age: Duration,
 }
 
 /// The Event Handler's side: one owner a generation.

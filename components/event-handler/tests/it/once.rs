@@ -189,10 +189,42 @@ async fn of_two_handlers_one_stands_by_and_takes_over_when_the_other_is_gone() {
     assert!(counts.iter().max() >= Some(&90), "one of them has done nearly all of it: {counts:?}");
     let [first, second] = handlers;
     let (owner, other) = if applied(&first) > applied(&second) { (first, second) } else { (second, first) };
-    let before = applied(&other);
+    let (before, reached) = (applied(&other), owner.status().projections[0].checkpoint);
+    eventually("it follows", async || other.status().projections[0].checkpoint == reached).await;
     owner.stop().await;
     world.write(10).await;
     world.expect_exact("ledger").await;
     assert!(applied(&other) >= before + 10, "it has taken over");
     other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_that_is_gone_is_missed_where_there_is_nothing_to_fold_and_where_it_was_held() {
+    for is_held in [false, true] {
+        let world = World::new();
+        let config = || Config {
+            fenced_pause: Duration::from_millis(50),
+            standstill: Some(Duration::from_secs(2)),
+            ..Config::default()
+        };
+        world.write(5).await;
+        let handlers = [(); 2].map(|()| world.handler(with::<Ledger>(domain::registry()), config()));
+        world.expect_exact("ledger").await;
+        let projection = |handler: &Handle| handler.status().projections.remove(0);
+        if is_held {
+            world.write_type("note.of_the_future").await;
+            let held = async || handlers.iter().all(|handler| projection(handler).held.is_some());
+            eventually("the one is held, and the other one knows it", held).await;
+        }
+        let one = async || handlers.iter().filter(|handler| projection(handler).owned).count() == 1;
+        eventually("one keeps it", one).await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert!(one().await, "and goes on to");
+        let [first, second] = handlers;
+        let (owner, other) = if projection(&first).owned { (first, second) } else { (second, first) };
+        owner.stop().await;
+        eventually("the other one keeps it", async || projection(&other).owned).await;
+        assert_eq!(projection(&other).held.is_some(), is_held);
+        other.stop().await;
+    }
 }

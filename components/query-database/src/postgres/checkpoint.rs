@@ -10,9 +10,18 @@ use uuid::Uuid;
 use super::{connection::Connection, schema::SCHEMA, trouble::Trouble, values::position};
 use crate::{Checkpoint, Generation, HeadSeen};
 
-/// What [`read`] expects, in this order. The age is measured where the time was stored: by the database's clock.
-pub(super) const COLUMNS: &str = "c.serving, c.position, c.lineage, c.head, \
-     (extract(epoch FROM clock_timestamp() - c.head_seen_at) * 1000000)::bigint, c.held, c.forked";
+/// How long ago the head was seen, in microseconds. It is measured where the time was stored: by the database's clock.
+macro_rules! head_age {
+    () => {
+        "(extract(epoch FROM clock_timestamp() - c.head_seen_at) * 1000000)::bigint"
+    };
+}
+
+pub(super) const HEAD_AGE: &str = head_age!();
+
+/// What [`read`] expects, in this order.
+pub(super) const COLUMNS: &str =
+    concat!("c.serving, c.position, c.lineage, c.head, ", head_age!(), ", c.held, c.forked");
 
 /// How many of them there are.
 pub(super) const WIDTH: usize = 7;
@@ -72,8 +81,7 @@ pub(super) async fn read(
         Some(id) => Some(lineages.get(connection, id).await?),
         None => None,
     };
-    // Less than nothing where the clock was set back.
-    let age = Duration::from_micros(u64::try_from(row.try_get::<_, i64>(4)?).unwrap_or(0));
+    let age = age(row, 4)?;
     Ok(Some(Checkpoint {
         generation,
         position: optional::<i64>(row, 1)?.and_then(position),
@@ -82,6 +90,12 @@ pub(super) async fn read(
         held: optional::<String>(row, 5)?.map(Arc::from),
         forked,
     }))
+}
+
+/// What [`HEAD_AGE`] tells.
+pub(super) fn age(row: &Row, column: usize) -> Result<Duration, Trouble> {
+    // Less than nothing where the clock was set back.
+    Ok(Duration::from_micros(u64::try_from(row.try_get::<_, i64>(column)?).unwrap_or(0)))
 }
 
 pub(super) fn optional<T: FromSqlOwned>(row: &Row, column: usize) -> Result<Option<T>, Trouble> {

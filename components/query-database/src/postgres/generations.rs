@@ -6,7 +6,7 @@ use model::ReadModel;
 use tokio_postgres::Row;
 
 use super::{
-    checkpoint::{hash, optional},
+    checkpoint::{HEAD_AGE, age, hash, optional},
     connection::Connection,
     schema::SCHEMA,
     table::{Table, check},
@@ -82,7 +82,7 @@ impl Writer {
     pub(super) async fn all(&self) -> Result<Vec<GenerationStatus>, Error> {
         let read = self.connections.read(|connection| async move {
             let all = format!(
-                "SELECT g.read_model, g.version, g.generation, c.serving, c.position, c.hash, c.held, c.forked IS NOT NULL \
+                "SELECT g.read_model, g.version, g.generation, c.serving, c.position, c.hash, c.held, c.forked IS NOT NULL, {HEAD_AGE} \
                  FROM {SCHEMA}.generations AS g JOIN {SCHEMA}.checkpoints AS c USING (generation) ORDER BY g.generation"
             );
             let rows = connection.query(&all, &[]).await?;
@@ -154,5 +154,6 @@ fn status(row: &Row) -> Result<GenerationStatus, Trouble> {
         hash: hash(row, 5)?,
         held: row.try_get(6)?,
         forked: row.try_get(7)?,
+        head_age: age(row, 8)?,
     })
 }

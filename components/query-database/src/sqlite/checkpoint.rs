@@ -17,7 +17,7 @@ pub(super) struct Clock {
 
 impl Clock {
     /// How long ago it was `seen_at`. Another process's time says nothing here: that counts as seen when we opened.
-    fn age(self, now: Duration, clock: i64, seen_at: i64) -> Duration {
+    pub(super) fn age(self, now: Duration, clock: i64, seen_at: i64) -> Duration {
         let seen_at = if clock == self.id { seen_at } else { micros(self.opened_at) };
         Duration::from_micros(u64::try_from(micros(now).saturating_sub(seen_at)).unwrap_or(0))
     }

@@ -317,14 +317,17 @@ impl RowWriter for SqliteQueryDatabase {
 
     fn generations(&self) -> BoxFuture<'_, Result<Vec<GenerationStatus>, Error>> {
         let (worker, reader) = &self.rows;
-        let (reader, memtable) = (reader.clone(), self.writing.memtable.clone());
+        let (reader, memtable, runtime) = (reader.clone(), self.writing.memtable.clone(), self.runtime.clone());
         let all = worker.run(move || {
             let reader = reader.lock();
-            let mut all = generations::all(&reader.connection).map_err(|source| file::reading(&reader.path, source))?;
+            let (clock, now) = (reader.clock, runtime.now());
+            let mut all = generations::all(&reader.connection, clock, now)
+                .map_err(|source| file::reading(&reader.path, source))?;
             for status in &mut all {
                 if let Some(entry) = memtable.find(status.generation) {
-                    let (position, hash, held) = entry.stand();
+                    let (position, hash, held, seen_at) = entry.stand();
                     (status.position, status.hash, status.held) = (position, hash, held.as_deref().map(str::to_owned));
+                    status.head_age = clock.since(now, seen_at);
                 }
             }
             Ok(all)

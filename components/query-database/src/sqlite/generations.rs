@@ -1,11 +1,12 @@
 //! Generations: taking one, making one, and marking one that the log has left behind.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use model::{Hash, ReadModel};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::{
+    checkpoint::Clock,
     row::{number, position},
     table::{Table, check},
     writer::Writer,
@@ -114,9 +115,10 @@ fn own(connection: &Connection, generation: Generation) -> rusqlite::Result<Owne
 }
 
 /// Every generation, oldest first.
-pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<GenerationStatus>> {
+pub(super) fn all(connection: &Connection, clock: Clock, now: Duration) -> rusqlite::Result<Vec<GenerationStatus>> {
     let mut statement = connection.prepare_cached(
-        "SELECT g.read_model, g.version, g.generation, c.serving, c.position, c.held, c.hash, c.forked IS NOT NULL \
+        "SELECT g.read_model, g.version, g.generation, c.serving, c.position, c.held, c.hash, c.forked IS NOT NULL, \
+         c.clock, c.head_seen_at \
          FROM diptych_generations AS g JOIN diptych_checkpoints AS c USING (generation) ORDER BY g.generation",
     )?;
     let rows = statement.query_map([], |row| {
@@ -129,6 +131,7 @@ pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<GenerationSta
             held: row.get(5)?,
             hash: Hash(row.get(6)?),
             forked: row.get(7)?,
+            head_age: clock.age(now, row.get(8)?, row.get(9)?),
         })
     })?;
     rows.collect()

@@ -221,10 +221,10 @@ impl Entry {
         true
     }
 
-    /// Position, hash and why it waits.
-    pub(super) fn stand(&self) -> (Option<Position>, Hash, Option<Arc<str>>) {
-        let state = self.state.lock();
-        (state.stored.position, state.stored.hash, state.stored.held.clone())
+    /// Position, hash, why it waits, and when its owner last saw the head.
+    pub(super) fn stand(&self) -> (Option<Position>, Hash, Option<Arc<str>>, i64) {
+        let Stored { position, hash, held, seen_at, .. } = &self.state.lock().stored;
+        (*position, *hash, held.clone(), *seen_at)
     }
 
     /// The lineage that `owner` has was stored with it, if that is the owner.

@@ -108,6 +108,7 @@ pub(super) async fn the_head_grows_older_until_it_is_refreshed(subject: &dyn Sub
     stored(&*database, query_database::Commit { head: head(7, old), ..commit(&owned, 0, 5, Vec::new()) }).await;
     let read = database.point(NAME, &key("a")).await.expect("read").checkpoint;
     assert_eq!(read.head.position, Some(position(7)));
+    assert!(database.generations().await.expect("read")[0].head_age >= old);
     assert!(read.head.age >= old && read.head.age < old * 2, "{:?}", read.head.age);
     let of = vec![(owned.generation, owned.owner)];
     database.refresh_head(of, lineage(1), head(8, Duration::from_secs(3))).await.expect("refreshed");

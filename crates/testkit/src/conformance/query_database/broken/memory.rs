@@ -417,6 +417,7 @@ impl RowWriter for InMemory {
                 hash: build.hash,
                 held: build.held.as_deref().map(str::to_owned),
                 forked: build.forked.is_some() && !self.has(Fault::MarkNotTold),
+                head_age: if self.has(Fault::AgeForgotten) { std::time::Duration::ZERO } else { build.head.age },
             });
             Ok(shown.filter(|shown| shown.serving || !self.has(Fault::OnlyServingOnesShown)).collect())
         })
