@@ -52,10 +52,12 @@ impl Trouble {
             SqlState::ADMIN_SHUTDOWN,
             SqlState::CRASH_SHUTDOWN,
         ];
-        if error.code().is_none_or(|code| may_pass.contains(code)) {
-            Self::Unsent(error.into())
-        } else {
-            Self::Refused(error)
+        match error.code() {
+            None => Self::Unsent(error.into()),
+            Some(code) if may_pass.contains(code) => Self::Unsent(error.into()),
+            // Of the options that a connection is asked for, the role is the one that a server may not have.
+            Some(&SqlState::INVALID_PARAMETER_VALUE) => Self::Known(Error::NotMigrated { database: String::new() }),
+            Some(_) => Self::Refused(error),
         }
     }
 

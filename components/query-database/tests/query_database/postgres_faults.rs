@@ -117,6 +117,16 @@ async fn signal(admin: &tokio_postgres::Client, signal: &str) {
 }
 
 #[tokio::test]
+async fn a_server_without_our_roles_is_one_that_was_not_migrated() {
+    let server = Postgres::new().start().expect("started");
+    let (url, runtime, config) = (server.url("postgres"), Runtime::tokio(), PostgresConfig::default());
+    let opened = PostgresQueryDatabase::open(&url, &[], &runtime, &config).await;
+    assert!(matches!(&opened, Err(Error::NotMigrated { database }) if database.contains("postgres@")), "{opened:?}");
+    let opened = PostgresReader::open(&[&url], &runtime, &config).await;
+    assert!(matches!(&opened, Err(Error::NotMigrated { .. })), "{opened:?}");
+}
+
+#[tokio::test]
 async fn a_server_that_says_nothing_is_waited_for_so_long_and_no_longer() {
     // Its own: a backend that is stopped may hold what those of other databases wait for, too.
     let server = Postgres::new().start().expect("started");
