@@ -227,5 +227,6 @@ pub(crate) fn projection(projection: &event_handler::ProjectionStatus) -> Value 
         "alarm": projection.alarm,
         "applied_from_queue": projection.applied_from_queue,
         "applied_from_log": projection.applied_from_log,
+        "owned": projection.owned,
     })
 }

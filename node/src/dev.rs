@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -47,6 +47,7 @@ pub struct Dev {
     shutdown: Shutdown,
     rows: Arc<SqliteQueryDatabase>,
     directory: DataDirectory,
+    events_at_start: u64,
 }
 
 /// What the operator asks about.
@@ -121,12 +122,12 @@ impl Dev {
             &runtime,
             &mut metrics,
         );
+        let files = directory.path();
         let watch = Arc::new(Watch {
-            handler: handler.clone(),
-            stores: [("log", DataDirectory::log(directory.path())), ("rows", DataDirectory::rows(directory.path()))],
+            stores: vec![("log", DataDirectory::log(files)), ("rows", DataDirectory::rows(files))],
             free_bytes_min: settings.storage_free_bytes_min,
-            at_start,
-            queries: queries.clone(),
+            handler: OnceLock::from((handler.clone(), at_start)),
+            queries: OnceLock::from(queries.clone()),
         });
         telemetry::register_watch(watch.clone(), &mut metrics);
         let gateways = roles::api_gateway::start(service.executor.clone(), queries, settings, &runtime, &mut metrics);
@@ -174,6 +175,7 @@ impl Dev {
             shutdown,
             rows,
             directory,
+            events_at_start: at_start.head,
         })
     }
 
@@ -198,7 +200,7 @@ impl Dev {
     /// How many events the log had when the process began.
     #[must_use]
     pub fn events_at_start(&self) -> u64 {
-        self.boxes.watch.at_start.head
+        self.events_at_start
     }
 
     /// What `/status` shows.
@@ -242,14 +244,6 @@ impl Dev {
 impl admin::Operated for Boxes {
     fn status(&self) -> BoxFuture<'_, Value> {
         Box::pin(async move {
-            let status = self.handler.status();
-            let storage = self.watch.storage();
-            let alerts: Vec<Value> = self
-                .watch
-                .alerts(&status, &storage)
-                .iter()
-                .map(|alert| json!({ "alert": alert.name(), "severity": alert.severity(), "advice": alert.advice() }))
-                .collect();
             let head = match self.store.head().await {
                 Ok(head) => json!(Position::count(head.position)),
                 Err(error) => {
@@ -257,26 +251,15 @@ impl admin::Operated for Boxes {
                     Value::Null
                 }
             };
-            let projections: Vec<Value> = status
-                .projections
-                .iter()
-                .map(|projection| {
-                    let mut shown = admin::projection(projection);
-                    shown["incomplete"] = json!(self.watch.at_start.lacks(projection));
-                    shown
-                })
-                .collect();
-            json!({
+            let mut status = json!({
                 "application": self.application,
                 "version": env!("CARGO_PKG_VERSION"),
                 "at": self.runtime.wall_clock().to_string(),
                 "data": self.data,
                 "head": head,
-                "mode": { "name": status.mode, "last_switch": status.last_switch },
-                "alerts": alerts,
-                "storage": storage,
-                "projections": projections,
-            })
+            });
+            self.watch.show(&self.watch.look(), &mut status);
+            status
         })
     }
 

@@ -19,6 +19,8 @@ pub struct Settings {
     pub storage_free_bytes_min: u64,
     /// How long a process of several goes on after it has said that it will end, in seconds, so that others notice.
     pub drain_delay_seconds: u64,
+    /// Whether a Command Service or an Event Handler migrates a database that is not of its version.
+    pub migrate_at_start: bool,
     /// The operator's listener.
     pub admin: AdminSettings,
     /// The public listener and what it accepts.
@@ -234,6 +236,7 @@ defaults! {
         data: String::new(),
         storage_free_bytes_min: 1024 * 1024 * 1024,
         drain_delay_seconds: 1,
+        migrate_at_start: true,
         admin: AdminSettings::default(),
         load_balancer: LoadBalancerSettings::default(),
         api_gateway: ApiGatewaySettings::default(),

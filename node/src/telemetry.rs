@@ -13,10 +13,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::{
-    process::Usage,
-    watch::{Alert, Watch},
-};
+use crate::{process::Usage, watch::Watch};
 
 /// Registers `diptych_build_info` and `process_*`.
 pub(crate) fn register(application: &str, registry: &mut Registry) {
@@ -67,19 +64,18 @@ impl Collector for OfProcess {
 
 impl Collector for Watch {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let storage = self.storage();
-        let raised = self.alerts(&self.handler.status(), &storage);
+        let watched = self.look();
         let help = "1 while something is so that a person has to know of";
         let mut alerts = encoder.encode_descriptor("diptych_alert", help, None, MetricType::Gauge)?;
         // One that is not raised is a zero, so that it can be seen to be watched.
-        for alert in Alert::ALL {
+        for (alert, is_raised) in watched.alerts {
             let labels = [("alert", alert.name()), ("severity", alert.severity())];
-            alerts.encode_family(&labels)?.encode_gauge(&i64::from(raised.contains(&alert)))?;
+            alerts.encode_family(&labels)?.encode_gauge(&i64::from(is_raised))?;
         }
         let help = "Space left on the file system of a database";
         let mut free =
             encoder.encode_descriptor("diptych_storage_free", help, Some(&Unit::Bytes), MetricType::Gauge)?;
-        for of_store in storage {
+        for of_store in watched.storage {
             if let Some(bytes) = of_store.free_bytes {
                 free.encode_family(&[("store", of_store.store)])?.encode_gauge(&whole(bytes))?;
             }

@@ -1,12 +1,16 @@
 //! What a process has to say of its own accord: alerts, and how much space its files have left.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
 
-use event_handler::{Handle, Mode, Status};
+use event_handler::{Handle, Mode, ProjectionStatus, Status};
 use query_service::Queries;
 use serde::Serialize;
+use serde_json::{Value, json};
 
-use crate::{catching_up::AtStart, error::chain, free_space::free_bytes};
+use crate::{admin, catching_up::AtStart, error::chain, free_space::free_bytes};
 
 /// Something that a person has to know of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +59,8 @@ impl Alert {
         }
     }
 
-    /// For people: what it means, and what is to be done.
-    pub(crate) fn advice(self) -> &'static str {
+    /// For people: what it means, and what is to be done. `embedded` where the rows are files of this process.
+    fn advice(self, embedded: bool) -> &'static str {
         match self {
             Self::QueueNotReliedOn => {
                 "events are read from the log until the queue delivers again: nothing is to be done"
@@ -66,9 +70,14 @@ impl Alert {
                 "log or rows were exchanged: the read model is built anew, nothing is to be done"
             }
             Self::ReadModelIncomplete => "rows lack events that the log has: answers say so until they have caught up",
-            Self::RowsDamaged => {
+            Self::RowsDamaged if embedded => {
                 "queries found rows that are not what was written, the server's log names them: run `verify`; to have all \
                  rows made anew, stop, remove rows.sqlite3, rows.sqlite3-wal and rows.sqlite3-shm, and start again"
+            }
+            Self::RowsDamaged => {
+                "queries found rows that are not what was written, the Query Service's log names them: run `verify`; to have \
+                 all rows made anew, stop the Event Handlers, drop the schema diptych_rows of the Query Database, and start \
+                 them again"
             }
             Self::StorageLow => "less space is left than the setting storage_free_bytes_min wants: make room",
         }
@@ -84,14 +93,16 @@ pub(crate) struct Storage {
     pub(crate) free_bytes: Option<u64>,
 }
 
-/// Looks after a process.
+/// Looks after a process: after whichever boxes it runs.
+#[derive(Default)]
 pub(crate) struct Watch {
-    pub(crate) handler: Arc<Handle>,
-    /// Files of the databases, by what metrics call them.
-    pub(crate) stores: [(&'static str, PathBuf); 2],
+    /// Files of the databases, by what metrics call them; none where databases are servers.
+    pub(crate) stores: Vec<(&'static str, PathBuf)>,
     pub(crate) free_bytes_min: u64,
-    pub(crate) at_start: AtStart,
-    pub(crate) queries: Arc<Queries>,
+    /// The event handler, once there is one, and how far the log was then.
+    pub(crate) handler: OnceLock<(Arc<Handle>, AtStart)>,
+    /// The query service, once there is one.
+    pub(crate) queries: OnceLock<Arc<Queries>>,
 }
 
 impl std::fmt::Debug for Watch {
@@ -100,8 +111,44 @@ impl std::fmt::Debug for Watch {
     }
 }
 
+/// What a process has to say at one moment.
+pub(crate) struct Watched {
+    pub(crate) status: Option<Status>,
+    pub(crate) storage: Vec<Storage>,
+    /// Each alert that it can tell of, and whether that is raised.
+    pub(crate) alerts: Vec<(Alert, bool)>,
+}
+
 impl Watch {
-    pub(crate) fn storage(&self) -> Vec<Storage> {
+    pub(crate) fn look(&self) -> Watched {
+        let status = self.handler.get().map(|(handler, _)| handler.status());
+        let storage = self.storage();
+        let handler = self.handler.get().zip(status.as_ref()).map(|((_, at_start), status)| (status, *at_start));
+        let rows_damaged = self.queries.get().map(|queries| queries.rows_damaged());
+        let seen = Seen { handler, storage: &storage, free_bytes_min: self.free_bytes_min, rows_damaged };
+        let alerts = Alert::ALL.into_iter().filter_map(|alert| Some((alert, seen.is_raised(alert)?))).collect();
+        Watched { status, storage, alerts }
+    }
+
+    /// What `/status` shows of this: mode, alerts and projections.
+    pub(crate) fn show(&self, watched: &Watched, status: &mut Value) {
+        let raised = watched.alerts.iter().filter(|(_, is_raised)| *is_raised);
+        let shown = |(alert, _): &(Alert, bool)| json!({ "alert": alert.name(), "severity": alert.severity(), "advice": alert.advice(!self.stores.is_empty()) });
+        status["alerts"] = raised.map(shown).collect();
+        if !watched.storage.is_empty() {
+            status["storage"] = json!(watched.storage);
+        }
+        let Some((seen, (_, at_start))) = watched.status.as_ref().zip(self.handler.get()) else { return };
+        status["mode"] = json!({ "name": seen.mode, "last_switch": seen.last_switch });
+        let projection = |projection: &ProjectionStatus| {
+            let mut shown = admin::projection(projection);
+            shown["incomplete"] = json!(at_start.lacks(projection));
+            shown
+        };
+        status["projections"] = seen.projections.iter().map(projection).collect();
+    }
+
+    fn storage(&self) -> Vec<Storage> {
         let storage = |(store, path): &(&'static str, PathBuf)| {
             let free_bytes = free_bytes(path).inspect_err(|error| {
                 tracing::warn!(store.name = store, error = %chain(error), "the free space of a file system is not known");
@@ -110,47 +157,39 @@ impl Watch {
         };
         self.stores.iter().map(storage).collect()
     }
-
-    /// Those that are raised.
-    pub(crate) fn alerts(&self, status: &Status, storage: &[Storage]) -> Vec<Alert> {
-        raised(&Seen {
-            status,
-            storage,
-            free_bytes_min: self.free_bytes_min,
-            at_start: self.at_start,
-            rows_damaged: self.queries.rows_damaged(),
-        })
-    }
 }
 
 /// All that alerts depend on, at one moment.
 struct Seen<'a> {
-    status: &'a Status,
+    handler: Option<(&'a Status, AtStart)>,
     storage: &'a [Storage],
     free_bytes_min: u64,
-    at_start: AtStart,
-    rows_damaged: u64,
+    rows_damaged: Option<u64>,
 }
 
-fn raised(seen: &Seen<'_>) -> Vec<Alert> {
-    let projections = &seen.status.projections;
-    let is_raised = |alert: &Alert| match alert {
-        Alert::QueueNotReliedOn => seen.status.mode != Mode::Queue,
-        Alert::ProjectionHeld => projections.iter().any(|projection| projection.held.is_some()),
-        Alert::CheckpointNotOfLog => projections.iter().any(|projection| projection.alarm.is_some()),
-        Alert::ReadModelIncomplete => projections.iter().any(|projection| seen.at_start.lacks(projection)),
-        Alert::RowsDamaged => seen.rows_damaged > 0,
-        Alert::StorageLow => {
-            seen.storage.iter().filter_map(|store| store.free_bytes).any(|free| free < seen.free_bytes_min)
+impl Seen<'_> {
+    /// `None` where this process cannot tell.
+    fn is_raised(&self, alert: Alert) -> Option<bool> {
+        let any = |is_so: &dyn Fn(&ProjectionStatus, AtStart) -> bool| {
+            let (status, at_start) = self.handler?;
+            Some(status.projections.iter().any(|projection| is_so(projection, at_start)))
+        };
+        match alert {
+            Alert::QueueNotReliedOn => self.handler.map(|(status, _)| status.mode != Mode::Queue),
+            Alert::ProjectionHeld => any(&|projection, _| projection.held.is_some()),
+            Alert::CheckpointNotOfLog => any(&|projection, _| projection.alarm.is_some()),
+            Alert::ReadModelIncomplete => any(&|projection, at_start| at_start.lacks(projection)),
+            Alert::RowsDamaged => self.rows_damaged.map(|rows| rows > 0),
+            Alert::StorageLow if self.storage.is_empty() => None,
+            Alert::StorageLow => {
+                Some(self.storage.iter().filter_map(|store| store.free_bytes).any(|free| free < self.free_bytes_min))
+            }
         }
-    };
-    Alert::ALL.into_iter().filter(is_raised).collect()
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use event_handler::ProjectionStatus;
-
     use super::*;
 
     fn projection(held: Option<&str>, alarm: Option<&str>) -> ProjectionStatus {
@@ -165,6 +204,7 @@ mod tests {
             alarm: alarm.map(Arc::from),
             applied_from_queue: 0,
             applied_from_log: 0,
+            owned: true,
         }
     }
 
@@ -191,8 +231,17 @@ mod tests {
             let [log, rows] = free_bytes;
             let storage = [Storage { store: "log", free_bytes: log }, Storage { store: "rows", free_bytes: rows }];
             let at_start = AtStart { head: at_start };
-            let seen = Seen { status: &status, storage: &storage, free_bytes_min: 100, at_start, rows_damaged };
-            assert_eq!(raised(&seen), expected, "{status:?} {storage:?}");
+            let (handler, rows_damaged) = (Some((&status, at_start)), Some(rows_damaged));
+            let seen = Seen { handler, storage: &storage, free_bytes_min: 100, rows_damaged };
+            let raised: Vec<_> = Alert::ALL.into_iter().filter(|alert| seen.is_raised(*alert) == Some(true)).collect();
+            assert_eq!(raised, expected, "{status:?} {storage:?}");
         }
+    }
+
+    #[test]
+    fn a_process_tells_of_what_it_can_see_and_of_nothing_else() {
+        let seen = Seen { handler: None, storage: &[], free_bytes_min: 1, rows_damaged: Some(0) };
+        let told: Vec<_> = Alert::ALL.into_iter().filter(|alert| seen.is_raised(*alert).is_some()).collect();
+        assert_eq!(told, [Alert::RowsDamaged]);
     }
 }

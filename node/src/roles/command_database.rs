@@ -52,14 +52,23 @@ pub(crate) fn over(
     Log { store, group }
 }
 
-/// The log on PostgreSQL.
+/// The log on PostgreSQL; made, or brought up to this version, where `migrate` allows that.
 pub(crate) async fn connect(
     settings: &CommandDatabaseSettings,
+    migrate: bool,
     runtime: &Runtime,
     measured: &Metrics,
 ) -> Result<Arc<dyn EventStore>, command_database::Error> {
     let config = PostgresConfig { metrics: measured.clone(), ..PostgresConfig::new(settings.url.as_str()) };
-    Ok(Arc::new(PostgresEventStore::open(config, runtime).await?))
+    let opened = match PostgresEventStore::open(config.clone(), runtime).await {
+        Err(command_database::Error::NotMigrated { .. }) if migrate => {
+            tracing::info!("the Command Database is not of this version: migrating it");
+            PostgresEventStore::migrate(&config).await?;
+            PostgresEventStore::open(config, runtime).await
+        }
+        opened => opened,
+    };
+    Ok(Arc::new(opened?))
 }
 
 async fn expire(runtime: Runtime, store: Arc<dyn EventStore>, keep: Duration, shutdown: Shutdown) {

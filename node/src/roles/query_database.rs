@@ -21,13 +21,22 @@ pub(crate) fn start(
     Ok(Arc::new(database))
 }
 
-/// The rows on PostgreSQL, to fold into.
+/// The rows on PostgreSQL, to fold into; made, or brought up to this version, where `migrate` allows that.
 pub(crate) async fn connect_writing(
     settings: &QueryDatabaseSettings,
+    migrate: bool,
     runtime: &Runtime,
 ) -> Result<Arc<dyn RowWriter>, query_database::Error> {
-    let database = PostgresQueryDatabase::open(&settings.url, &[], runtime, &PostgresConfig::default()).await?;
-    Ok(Arc::new(database))
+    let config = PostgresConfig::default();
+    let opened = match PostgresQueryDatabase::open(&settings.url, &[], runtime, &config).await {
+        Err(query_database::Error::NotMigrated { .. }) if migrate => {
+            tracing::info!("the Query Database is not of this version: migrating it");
+            PostgresQueryDatabase::migrate(&settings.url, &config).await?;
+            PostgresQueryDatabase::open(&settings.url, &[], runtime, &config).await
+        }
+        opened => opened,
+    };
+    Ok(Arc::new(opened?))
 }
 
 /// The rows on PostgreSQL, to read: from its replicas, where there are any.

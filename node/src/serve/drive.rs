@@ -7,16 +7,15 @@ use std::{
 };
 
 use command_service::{CommandEndpoint, CommandService, RemoteCommandService};
-use event_handler::Handle;
 use futures_util::future::{BoxFuture, join};
 use load_balancer::Instance;
-use model::Registry;
+use model::{Position, Registry};
 use query_service::{QueryEndpoint, QueryService, RemoteQueryService};
 use runtime::{Runtime, Shutdown};
 use wire::{Answers, Caller, CallerLimits, Endpoint, Instances, ServerLimits};
 
-use super::{checks::Checks, late::Late, reach::reach, role::Role};
-use crate::{Error, Settings, roles};
+use super::{checks::Checks, late::Late, reach::Needed, role::Role};
+use crate::{Error, Settings, catching_up::AtStart, roles, watch::Watch};
 
 /// How long the API Gateway waits for what becomes of a command before it says that nobody knows.
 const COMMAND_PATIENCE: Duration = Duration::from_secs(30);
@@ -24,8 +23,11 @@ const COMMAND_PATIENCE: Duration = Duration::from_secs(30);
 /// What `/readyz` calls an event handler that has begun.
 const FOLDS: &str = "the event handler folds";
 
-/// The event handler of this process, once it runs.
-pub(super) type HandlerSlot = Arc<OnceLock<Arc<Handle>>>;
+/// What `/readyz` and the log call the servers.
+const LOG: &str = "the Command Database";
+const QUEUE: &str = "the Message Queue";
+const ROWS: &str = "the Query Database";
+const HEAD: &str = "the head of the log";
 
 type Metrics = prometheus_client::registry::Registry;
 
@@ -47,7 +49,7 @@ pub(super) struct Drive<'a> {
     roles: &'a [Role],
     runtime: Runtime,
     checks: Checks,
-    pub(super) handler: HandlerSlot,
+    pub(super) watch: Arc<Watch>,
     commands: Late<dyn CommandService>,
     queries: Late<dyn QueryService>,
     gateway: OnceLock<api_gateway::ApiGateway>,
@@ -93,7 +95,7 @@ impl<'a> Drive<'a> {
             roles,
             runtime,
             checks,
-            handler: Arc::default(),
+            watch: Arc::default(),
             commands: Late::default(),
             queries: Late::default(),
             gateway: OnceLock::new(),
@@ -216,17 +218,20 @@ impl<'a> Drive<'a> {
         let answers = Arc::new(CommandEndpoint::new(Arc::new(late.clone()), self.takes_calls(&late)));
         let serving = self.serve(endpoint, answers, &shutdown);
 
-        let (runtime, checks, registry, stop) =
-            (self.runtime.clone(), self.checks.clone(), self.registry.clone(), shutdown.clone());
+        let (runtime, registry, stop) = (self.runtime.clone(), self.registry.clone(), shutdown.clone());
         let (measured_log, measured_queue) = self.shared_metrics(metrics);
         let measured = roles::command_service::metrics(metrics);
+        let needs_log = Needed::new(Role::CommandService, LOG, &self.checks);
+        let needs_queue = Needed::new(Role::CommandService, QUEUE, &self.checks);
         let settings = self.settings.clone();
         let application = self.application;
         let run = async move {
             let behind = async {
-                let connect = || roles::command_database::connect(&settings.command_database, &runtime, &measured_log);
-                let store =
-                    reach(Role::CommandService, "the Command Database", &runtime, &checks, &stop, connect).await?;
+                let connect = || {
+                    let (settings, migrate) = (&settings.command_database, settings.migrate_at_start);
+                    roles::command_database::connect(settings, migrate, &runtime, &measured_log)
+                };
+                let store = needs_log.reach(&runtime, &stop, connect).await?;
                 let log = roles::command_database::over(
                     store,
                     &settings.command_database,
@@ -236,7 +241,7 @@ impl<'a> Drive<'a> {
                 );
                 let connect =
                     || roles::message_queue::connect(application, &settings.message_queue, &runtime, &measured_queue);
-                let queue = reach(Role::CommandService, "the Message Queue", &runtime, &checks, &stop, connect).await?;
+                let queue = needs_queue.reach(&runtime, &stop, connect).await?;
                 let service = roles::command_service::beside_others(
                     &log,
                     queue,
@@ -264,36 +269,48 @@ impl<'a> Drive<'a> {
         checks.note(FOLDS, false);
         let (measured_log, measured_queue) = self.shared_metrics(metrics);
         let measured = roles::event_handler::metrics(metrics);
-        let (settings, slot, application) = (self.settings.clone(), self.handler.clone(), self.application);
+        let needs_log = Needed::new(Role::EventHandler, LOG, &self.checks);
+        let needs_queue = Needed::new(Role::EventHandler, QUEUE, &self.checks);
+        let needs_rows = Needed::new(Role::EventHandler, ROWS, &self.checks);
+        let (settings, watch, application) = (self.settings.clone(), self.watch.clone(), self.application);
         let run = async move {
             let behind = async {
-                let connect = || roles::command_database::connect(&settings.command_database, &runtime, &measured_log);
-                let store =
-                    reach(Role::EventHandler, "the Command Database", &runtime, &checks, &stop, connect).await?;
+                let connect = || {
+                    // Who only reads the log has no right to make it.
+                    roles::command_database::connect(&settings.command_database, false, &runtime, &measured_log)
+                };
+                let store = needs_log.reach(&runtime, &stop, connect).await?;
                 let connect =
                     || roles::message_queue::connect(application, &settings.message_queue, &runtime, &measured_queue);
-                let queue = reach(Role::EventHandler, "the Message Queue", &runtime, &checks, &stop, connect).await?;
-                let connect = || roles::query_database::connect_writing(&settings.query_database, &runtime);
-                let rows = reach(Role::EventHandler, "the Query Database", &runtime, &checks, &stop, connect).await?;
-                Some(Arc::new(roles::event_handler::over(
+                let queue = needs_queue.reach(&runtime, &stop, connect).await?;
+                let connect = || {
+                    let (settings, migrate) = (&settings.query_database, settings.migrate_at_start);
+                    roles::query_database::connect_writing(settings, migrate, &runtime)
+                };
+                let rows = needs_rows.reach(&runtime, &stop, connect).await?;
+                let head =
+                    Needed::new(Role::EventHandler, HEAD, &checks).reach(&runtime, &stop, || store.head()).await?;
+                let at_start = AtStart { head: Position::count(head.position) };
+                let handler = Arc::new(roles::event_handler::over(
                     &registry,
-                    store,
+                    store.clone(),
                     queue,
                     rows,
                     roles::event_handler::config_beside_others(&settings.event_handler),
                     &runtime,
                     measured,
                     &Shutdown::new(),
-                )))
+                ));
+                Some((handler, at_start))
             };
-            let Some(handler) = behind.await else { return };
+            let Some((handler, at_start)) = behind.await else { return };
             checks.note(FOLDS, true);
             let looked_at = handler.clone();
             // One that stands by has had it in its hands, too.
             let is_known =
                 move || looked_at.status().projections.iter().all(|projection| projection.generation.is_some());
             checks.look("every read model has a generation", is_known);
-            let _ = slot.set(handler.clone());
+            let _ = watch.handler.set((handler.clone(), at_start));
             stop.requested().await;
             handler.stop().await;
         };
@@ -307,16 +324,18 @@ impl<'a> Drive<'a> {
         let answers = Arc::new(QueryEndpoint::new(Arc::new(late.clone()), self.takes_calls(&late)));
         let serving = self.serve(endpoint, answers, &shutdown);
 
-        let (runtime, checks, registry, stop) =
-            (self.runtime.clone(), self.checks.clone(), self.registry.clone(), shutdown.clone());
+        let (runtime, registry, stop) = (self.runtime.clone(), self.registry.clone(), shutdown.clone());
         let measured = roles::query_service::metrics(metrics);
-        let (settings, key) = (self.settings.clone(), self.page_token_key.unwrap_or_default());
+        let needs_rows = Needed::new(Role::QueryService, ROWS, &self.checks);
+        let (settings, watch, key) =
+            (self.settings.clone(), self.watch.clone(), self.page_token_key.unwrap_or_default());
         let run = async move {
             let behind = async {
                 let connect = || roles::query_database::connect_reading(&settings.query_database, &runtime);
-                let rows = reach(Role::QueryService, "the Query Database", &runtime, &checks, &stop, connect).await?;
+                let rows = needs_rows.reach(&runtime, &stop, connect).await?;
                 let queries =
                     roles::query_service::over(&registry, rows, key, &settings.query_service, &runtime, &measured);
+                let _ = watch.queries.set(queries.clone());
                 late.come(queries);
                 Some(())
             };

@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 
 pub use self::role::Role;
 use self::{checks::Checks, drive::Drive};
-use crate::{Error, Settings, admin, error::Listener, plain, signals, telemetry};
+use crate::{Error, Settings, admin, error::Listener, plain, signals, telemetry, watch::Watch};
 
 /// How long a drain may take before the process ends all the same, beside the delay that is set.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(30);
@@ -50,7 +50,7 @@ struct State {
     runtime: Runtime,
     roles: Vec<Role>,
     checks: Checks,
-    handler: drive::HandlerSlot,
+    watch: Arc<Watch>,
     draining: AtomicBool,
 }
 
@@ -81,7 +81,8 @@ impl Serve {
         telemetry::register(application, &mut metrics);
         let checks = Checks::default();
         let drive = Drive::new(application, registry, settings, &roles, runtime.clone(), checks.clone())?;
-        let handler = drive.handler.clone();
+        let watch = drive.watch.clone();
+        telemetry::register_watch(watch.clone(), &mut metrics);
         let mut running = Vec::new();
         let mut addresses = BTreeMap::new();
         for started in drive.start(&mut metrics)? {
@@ -95,7 +96,7 @@ impl Serve {
             source: source.into(),
         })?;
         let draining = AtomicBool::new(false);
-        let state = Arc::new(State { application, runtime: runtime.clone(), roles, checks, handler, draining });
+        let state = Arc::new(State { application, runtime: runtime.clone(), roles, checks, watch, draining });
         let api_address = addresses.get(&Role::LoadBalancer).copied().unwrap_or(settings.load_balancer.listen);
         let error_pages_url = settings.api_gateway.error_pages_url.clone();
         let error_pages_url = error_pages_url.unwrap_or_else(|| format!("http://{api_address}/errors/")).into();
@@ -172,11 +173,7 @@ impl admin::Operated for State {
                 "checks": checks,
                 "draining": self.draining.load(Ordering::Acquire),
             });
-            if let Some(handler) = self.handler.get() {
-                let seen = handler.status();
-                status["mode"] = json!({ "name": seen.mode, "last_switch": seen.last_switch });
-                status["projections"] = seen.projections.iter().map(admin::projection).collect();
-            }
+            self.watch.show(&self.watch.look(), &mut status);
             status
         })
     }

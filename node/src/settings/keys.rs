@@ -27,7 +27,7 @@ const fn secret(name: &'static str, meaning: &'static str) -> Key {
 }
 
 /// Every setting, in the order of their names.
-pub(crate) const KEYS: [Key; 34] = [
+pub(crate) const KEYS: [Key; 35] = [
     key("admin.listen", 0, "where status, metrics and health are served, IP:PORT; loopback only; --admin"),
     key("api_gateway.command_services", 0, "where Command Services of other processes are, HOST:PORT, by commas"),
     key("api_gateway.error_pages_url", 0, "where the pages about errors are; empty for this process's own"),
@@ -67,6 +67,11 @@ pub(crate) const KEYS: [Key; 34] = [
     key("message_queue.messages_max", 1, "most messages in memory"),
     key("message_queue.replicas", 1, "copies of the stream; fewer than three can lose what readers still want"),
     secret("message_queue.servers", "NATS servers, where boxes are apart: nats://HOST:PORT, by commas"),
+    key(
+        "migrate_at_start",
+        0,
+        "whether `serve` migrates a database of an older version, or none, by itself: true or false",
+    ),
     secret("query_database.read_urls", "replicas of the PostgreSQL that has the rows, by commas"),
     secret(
         "query_database.url",

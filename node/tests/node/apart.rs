@@ -14,7 +14,6 @@ use std::{
 use cluster::{NatsServer, Postgres, PostgresServer};
 use command_database::{EventStore, PostgresConfig, PostgresEventStore, ReadLimit};
 use node::{Role, Serve, Settings};
-use query_database::PostgresQueryDatabase;
 use runtime::Runtime;
 use serde_json::Value;
 use testkit::domain;
@@ -37,14 +36,7 @@ impl Apart {
         let log = Postgres::new().start().expect("a PostgreSQL");
         let rows = Postgres::new().start().expect("another PostgreSQL");
         let queue = NatsServer::start().expect("a NATS");
-        let apart = Self { threads, log, rows, queue };
-        apart.threads.block_on(async {
-            let config = PostgresConfig::new(apart.log.url("postgres"));
-            PostgresEventStore::migrate(&config).await.expect("the log is made");
-            let url = apart.rows.url("postgres");
-            PostgresQueryDatabase::migrate(&url, &Default::default()).await.expect("the rows are made");
-        });
-        apart
+        Self { threads, log, rows, queue }
     }
 
     fn settings(&self) -> Settings {

@@ -71,7 +71,7 @@ impl System {
 pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
-        assert!(began.elapsed() < Duration::from_secs(30), "not within half a minute: {what}");
+        assert!(began.elapsed() < Duration::from_secs(90), "not within a minute and a half: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
