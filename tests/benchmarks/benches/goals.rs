@@ -8,20 +8,16 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::Command,
     time::{Duration, Instant},
 };
 
-use benchmarks::{Journey, Load, Run, Server, Spread, binary, get, quantile};
+use benchmarks::{Journey, Load, Run, Server, Spread, asked_for, binary, build, figure, get, quantile, report};
 
 const CONNECTIONS: usize = 64;
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    let rounds = arguments.iter().position(|argument| argument == "--rounds");
-    let rounds = rounds.and_then(|place| arguments.get(place + 1)?.parse().ok()).unwrap_or(5);
-    let named: Vec<&String> = arguments.iter().filter(|argument| argument.chars().all(char::is_alphabetic)).collect();
-    let wanted = |name: &str| named.is_empty() || named.iter().any(|argument| *argument == name);
+    let (rounds, named) = asked_for();
+    let wanted = |name: &str| named.is_empty() || named.iter().any(|argument| argument == name);
     build();
     println!("{rounds} rounds, medians (least – greatest)");
     if wanted("commands") {
@@ -39,24 +35,6 @@ fn main() {
     if wanted("rebuild") {
         rebuild(rounds);
     }
-}
-
-/// The binaries that the figures are about, with the profile of the benchmarks.
-fn build() {
-    let status = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--release", "--package", "shop", "--package", "diptych-benchmarks", "--bins"])
-        .status();
-    assert!(status.is_ok_and(|status| status.success()), "the binaries do not build");
-}
-
-fn report(goal: &str, what: &str, spread: Spread, ship: f64, higher_is_better: bool) {
-    let holds = if higher_is_better { spread.median >= ship } else { spread.median <= ship };
-    let sign = if higher_is_better { "≥" } else { "≤" };
-    println!("{goal:4} {what:62} {spread:>22}  ship {sign} {ship}: {}", if holds { "holds" } else { "MISSED" });
-}
-
-fn figure(what: &str, spread: Spread) {
-    println!("     {what:62} {spread:>22}");
 }
 
 struct System {

@@ -10,6 +10,7 @@
 mod client;
 mod figures;
 mod rebuilding;
+mod report;
 mod server;
 mod workload;
 
@@ -17,6 +18,7 @@ pub use self::{
     client::{Blocking, Load, Request, Run},
     figures::{Spread, median, quantile},
     rebuilding::{rebuild, scan_parse_fold},
+    report::{asked_for, build, figure, report},
     server::{Server, binary},
     workload::{Journey, get},
 };

@@ -39,8 +39,23 @@ impl Server {
     /// When it does not start within 30 s.
     #[must_use]
     pub fn start(program: &Path, arguments: &[&str], url_of: fn(&str) -> Option<SocketAddr>) -> Self {
+        Self::start_with(program, arguments, &[], url_of)
+    }
+
+    /// The same, with variables in its environment.
+    ///
+    /// # Panics
+    /// When it does not start within 30 s.
+    #[must_use]
+    pub fn start_with(
+        program: &Path,
+        arguments: &[&str],
+        settings: &[(&str, String)],
+        url_of: fn(&str) -> Option<SocketAddr>,
+    ) -> Self {
         let mut process = Command::new(program)
             .args(arguments)
+            .envs(settings.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
