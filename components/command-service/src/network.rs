@@ -14,14 +14,11 @@ use futures_util::future::{BoxFuture, join_all};
 use parking_lot::Mutex;
 use runtime::Runtime;
 use tokio::sync::oneshot;
-use wire::{Answers, CallError, Caller, Frame};
+use wire::{Answers, By, Call, CallError, Caller, Frame, Sending, Unanswered};
 
 use crate::{CommandOutcome, CommandRequest, CommandService, UnavailableReason, executor::RETRY_AFTER};
 
 const EXECUTE: &str = "/command-service/execute";
-
-/// Instances that are tried for one command, as long as none of them has seen it.
-const TRIES_MAX: usize = 3;
 
 /// Commands that one call carries at the most.
 const CALL_COMMANDS_MAX: usize = 256;
@@ -132,25 +129,29 @@ impl Inner {
                 return of_all(CommandOutcome::Internal);
             }
         };
-        let mut draining = None;
-        for instance in self.caller.instances().by_key(key.as_bytes()).into_iter().take(TRIES_MAX) {
-            match self.caller.call(instance, EXECUTE, frame.clone(), self.patience).await {
-                // They were not tried, and the next instance may take them.
-                Ok(answer) => match decode(answer, count) {
-                    outcomes if outcomes.iter().all(is_draining) => draining = Some(outcomes),
-                    outcomes => return outcomes,
-                },
-                Err(CallError::NotSent(reason)) => {
-                    tracing::warn!(instance = %instance, reason, "a Command Service does not take commands");
-                }
-                Err(CallError::Lost(reason)) => {
-                    tracing::warn!(instance = %instance, reason, "what became of commands is not known");
-                    return of_all(CommandOutcome::Unknown);
-                }
+        let call = Call {
+            by: By::Key(key.as_bytes()),
+            sending: Sending::Once,
+            path: EXECUTE,
+            frame,
+            patience: self.patience,
+            patience_in_all: self.patience,
+        };
+        match self.caller.call(call).await {
+            Ok(answer) => decode(answer, count),
+            Err(CallError::NotSent(reason)) => {
+                tracing::warn!(reason, "no Command Service takes commands");
+                of_all(CommandOutcome::Unavailable { reason: UnavailableReason::Unreachable, retry_after: RETRY_AFTER })
+            }
+            Err(CallError::Refused(reason)) => {
+                tracing::error!(reason, "the Command Service does not understand commands: is it of another version?");
+                of_all(CommandOutcome::Internal)
+            }
+            Err(CallError::Lost(reason)) => {
+                tracing::warn!(reason, "what became of commands is not known");
+                of_all(CommandOutcome::Unknown)
             }
         }
-        let reason = UnavailableReason::Unreachable;
-        draining.unwrap_or_else(|| of_all(CommandOutcome::Unavailable { reason, retry_after: RETRY_AFTER }))
     }
 }
 
@@ -212,7 +213,8 @@ impl<R> std::fmt::Debug for CommandEndpoint<R> {
 }
 
 impl<R: Fn() -> bool + Send + Sync + 'static> Answers for CommandEndpoint<R> {
-    fn answer(&self, path: &str, frame: Bytes) -> BoxFuture<'static, Result<Bytes, wire::Error>> {
+    fn answer(&self, path: &str, frame: Bytes) -> BoxFuture<'static, Result<Bytes, Unanswered>> {
+        let refused = |error| -> BoxFuture<'static, _> { Box::pin(async { Err(Unanswered::Refused(error)) }) };
         let request = match path {
             EXECUTE => Frame::<Vec<CommandRequest>>::decode(frame),
             _ => Err(wire::Error::Frame { found: format!("{path} is no call of the Command Service") }),
@@ -225,10 +227,16 @@ impl<R: Fn() -> bool + Send + Sync + 'static> Answers for CommandEndpoint<R> {
                     .zip(parts)
                     .map(|(request, fields)| self.service.execute(CommandRequest { fields, ..request }))
                     .collect();
-                Box::pin(async move { Frame::new(join_all(executed).await).encode() })
+                Box::pin(async move {
+                    let outcomes = join_all(executed).await;
+                    if !outcomes.is_empty() && outcomes.iter().all(is_draining) {
+                        return Err(Unanswered::NotNow);
+                    }
+                    Frame::new(outcomes).encode().map_err(Unanswered::Lost)
+                })
             }
-            Ok(_) => Box::pin(async { Err(wire::Error::Frame { found: "commands without their fields".to_owned() }) }),
-            Err(error) => Box::pin(async move { Err(error) }),
+            Ok(_) => refused(wire::Error::Frame { found: "commands without their fields".to_owned() }),
+            Err(error) => refused(error),
         }
     }
 

@@ -17,12 +17,12 @@ use tower::Service;
 use tracing::Span;
 
 use crate::{
-    Instance, Metrics, Peer,
+    Gateways, Metrics, Peer,
+    gateways::{Where, enter_one_of},
     headers::{clean_request, clean_response, has_passed},
     hops,
     instance::{Answering, InFlight},
     origin::{Origin, X_REQUEST_ID},
-    picker::Picker,
     refusal::Refusal,
     telemetry::{MethodLabel, Policy},
 };
@@ -53,7 +53,7 @@ pub struct LoadBalancer {
 }
 
 struct Inner {
-    picker: Picker,
+    gateways: Gateways,
     runtime: Runtime,
     metrics: Metrics,
     via: HeaderValue,
@@ -61,12 +61,12 @@ struct Inner {
 }
 
 impl LoadBalancer {
-    /// A load balancer over `instances`, which may become ready later.
+    /// A load balancer over `gateways`, which may become ready later.
     ///
     /// # Errors
     /// [`Error::Pseudonym`](crate::Error::Pseudonym) if the configured name cannot stand in a `Via` header.
     pub fn new(
-        instances: Vec<Instance>,
+        gateways: impl Into<Gateways>,
         runtime: Runtime,
         metrics: Metrics,
         config: Config,
@@ -76,8 +76,9 @@ impl LoadBalancer {
         let Some(via) = via.ok().filter(|_| is_token(&config.pseudonym)) else {
             return Err(crate::Error::Pseudonym { pseudonym: config.pseudonym });
         };
-        let picker = Picker::new(instances, runtime.clone());
-        Ok(Self { inner: Arc::new(Inner { picker, runtime, metrics, via, config }) })
+        let gateways = gateways.into();
+        metrics.show(&gateways);
+        Ok(Self { inner: Arc::new(Inner { gateways, runtime, metrics, via, config }) })
     }
 
     /// Forwards one request that came from `peer`.
@@ -86,16 +87,13 @@ impl LoadBalancer {
         let mut forward = self.arrive(&request);
         if has_passed(request.headers(), &inner.config.pseudonym) {
             forward.way = Way::Refused(Refusal::Loop);
-        } else if let Some(in_flight) = inner.picker.pick() {
+        } else {
             let headers = request.headers_mut();
             clean_request(headers, peer.is_trusted);
             headers.append(VIA, inner.via.clone());
             peer.append_to(headers);
             headers.insert(X_REQUEST_ID, forward.origin.header.clone());
-            forward.way = Way::Through(in_flight.instance().call(request));
-            if let Some(passage) = &mut forward.passage {
-                passage.in_flight = Some(in_flight);
-            }
+            forward.send(request);
         }
         forward
     }
@@ -179,6 +177,20 @@ enum Way {
 }
 
 impl Forward {
+    /// Sets out to where there is an instance for it; where there is none, the refusal stays.
+    fn send(&mut self, request: Request<Body>) {
+        let Some(passage) = &mut self.passage else { return };
+        match &passage.inner.gateways.0 {
+            Where::Here(instances) => {
+                if let Some(in_flight) = enter_one_of(instances, &passage.inner.runtime) {
+                    self.way = Way::Through(in_flight.instance().call(request));
+                    passage.in_flight = Some(in_flight);
+                }
+            }
+            Where::Elsewhere(remote) => self.way = Way::Through(Box::pin(remote.clone().send(request))),
+        }
+    }
+
     /// A refusal in the place of what came, or did not come, of forwarding.
     pub(crate) fn overrule(&mut self, refusal: Refusal, polled: Poll<Response<Forwarded>>) -> Response<Forwarded> {
         if let Poll::Ready(answer) = polled {
@@ -215,14 +227,14 @@ impl Future for Forward {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = match &mut self.way {
-            Way::Through(answering) => {
-                let Ok(response) = ready!(answering.as_mut().poll(context));
-                self.arrival = Span::none();
-                self.answer(response)
-            }
-            Way::Refused(refusal) => {
+            Way::Through(answering) => ready!(answering.as_mut().poll(context)),
+            Way::Refused(refusal) => Err(*refusal),
+        };
+        self.arrival = Span::none();
+        let answer = match answer {
+            Ok(response) => self.answer(response),
+            Err(refusal) => {
                 let response = refusal.response(&self.origin);
-                self.arrival = Span::none();
                 self.give_out(response, Span::none())
             }
         };
@@ -238,6 +250,7 @@ impl std::fmt::Debug for Forward {
 
 /// One request from its head to the last byte of its answer. Its end, however it comes about, is the drop.
 struct Passage {
+    /// At an instance of this process. One elsewhere counts for itself.
     in_flight: Option<InFlight>,
     inner: Arc<Inner>,
     started: Duration,

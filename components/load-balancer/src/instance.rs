@@ -1,25 +1,19 @@
-use std::{
-    convert::Infallible,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-};
+use std::{convert::Infallible, sync::Arc};
 
 use axum::body::Body;
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::{FutureExt, TryFutureExt, future::BoxFuture};
 use http::{Request, Response};
-use prometheus_client::metrics::gauge::Gauge;
 use tower::{Service, ServiceExt};
+use wire::{Candidate, EjectionLimits, Standing};
 
-use crate::Metrics;
+use crate::refusal::Refusal;
 
-/// What an instance answers with. It never fails: a broken gateway answers with a problem.
-pub(crate) type Answering = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+/// An answer to come, or what the user is told in its place.
+pub(crate) type Answering = BoxFuture<'static, Result<Response<Body>, Refusal>>;
 
 type Call = dyn Fn(Request<Body>) -> Answering + Send + Sync;
 
-/// One API Gateway instance, as the load balancer sees it: a service, whether it is ready, and what it has in flight.
+/// One API Gateway of this process, as the load balancer sees it: a service, whether it is ready, and what it has in flight.
 /// Cheap to clone; clones are the same instance.
 #[derive(Clone)]
 pub struct Instance {
@@ -29,27 +23,23 @@ pub struct Instance {
 struct Inner {
     name: String,
     call: Box<Call>,
-    ready: AtomicBool,
-    in_flight: AtomicUsize,
-    up: Gauge,
+    standing: Standing,
 }
 
 impl Instance {
     /// An instance that is ready from the start. `name` becomes the label `backend` of its metrics.
     ///
-    /// The service is cloned for each request, so it has to be cheap to clone, as an axum `Router` is.
+    /// The service is cloned for each request, so it has to be cheap to clone, as an axum `Router` is. It never fails: a
+    /// broken gateway answers with a problem. It is not ejected either, since what breaks it breaks its neighbours as well.
     #[must_use]
-    pub fn new<S>(name: impl Into<String>, service: S, metrics: &Metrics) -> Self
+    pub fn new<S>(name: impl Into<String>, service: S) -> Self
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
         S::Future: Send,
     {
-        let name = name.into();
-        let up = metrics.backend_up(&name);
-        up.set(1);
-        let call = Box::new(move |request| service.clone().oneshot(request).boxed());
-        let inner = Inner { name, call, ready: AtomicBool::new(true), in_flight: AtomicUsize::new(0), up };
-        Self { inner: Arc::new(inner) }
+        let call = Box::new(move |request| service.clone().oneshot(request).map_err(|never| match never {}).boxed());
+        let standing = Standing::new(true, EjectionLimits::default());
+        Self { inner: Arc::new(Inner { name: name.into(), call, standing }) }
     }
 
     /// The name given at the start.
@@ -61,19 +51,18 @@ impl Instance {
     /// Whether it takes new requests.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.inner.ready.load(Ordering::Relaxed)
+        self.inner.standing.is_ready()
     }
 
     /// Says whether it takes new requests. Those in flight go on.
     pub fn set_ready(&self, ready: bool) {
-        self.inner.ready.store(ready, Ordering::Relaxed);
-        self.inner.up.set(i64::from(ready));
+        self.inner.standing.set_ready(ready);
     }
 
     /// Requests whose answer has not yet been handed on to its last byte.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.inner.in_flight.load(Ordering::Relaxed)
+        self.inner.standing.in_flight()
     }
 
     pub(crate) fn call(&self, request: Request<Body>) -> Answering {
@@ -82,8 +71,14 @@ impl Instance {
 
     /// Counts one request until the guard is dropped.
     pub(crate) fn enter(&self) -> InFlight {
-        self.inner.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.inner.standing.enter();
         InFlight(self.clone())
+    }
+}
+
+impl Candidate for Instance {
+    fn standing(&self) -> &Standing {
+        &self.inner.standing
     }
 }
 
@@ -92,8 +87,7 @@ impl std::fmt::Debug for Instance {
         formatter
             .debug_struct("Instance")
             .field("name", &self.name())
-            .field("ready", &self.is_ready())
-            .field("in_flight", &self.in_flight())
+            .field("standing", &self.inner.standing)
             .finish_non_exhaustive()
     }
 }
@@ -109,6 +103,6 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.inner.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.0.inner.standing.leave();
     }
 }

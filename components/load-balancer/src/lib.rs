@@ -1,8 +1,8 @@
 //! Load Balancer: spreads requests evenly over the API Gateway instances. It faces the world.
 //!
 //! [`Listener`] and [`serve`] take HTTP/1.1 off a socket, within [`Limits`]; [`LoadBalancer`] forwards each request to the
-//! [`Instance`] that power of two choices picks. It forwards meaning, not bytes, and makes answers of its own only for
-//! what it refuses.
+//! one of the [`Gateways`] that power of two choices picks. It forwards meaning, not bytes, and makes answers of its own only
+//! for what it refuses.
 //!
 //! ```
 //! # use axum::{Router, routing::get};
@@ -13,7 +13,7 @@
 //! # async fn main() -> Result<(), load_balancer::Error> {
 //! let metrics = Metrics::new();
 //! let gateway = || Router::new().route("/", get(async || "hello"));
-//! let instances = vec![Instance::new("one", gateway(), &metrics), Instance::new("two", gateway(), &metrics)];
+//! let instances = vec![Instance::new("one", gateway()), Instance::new("two", gateway())];
 //! let load_balancer = LoadBalancer::new(instances, Runtime::tokio(), metrics, Config::default())?;
 //!
 //! let listener = Listener::bind(([127, 0, 0, 1], 0).into(), Limits::default())?;
@@ -28,22 +28,24 @@
 
 mod error;
 mod forward; // a request's way to an instance and back
+mod gateways; // those of this process, or of others
 mod headers; // what may travel and what may not
 mod hops; // the spans of a traced request
-mod instance; // one API Gateway, and what it has in flight
+mod instance; // one API Gateway of this process, and what it has in flight
 mod listener; // sockets, limits, drain
 mod origin; // a request's id and trace
-mod picker; // power of two choices
+mod picker; // power of two choices, and who takes part in it
 mod refusal; // the answers of its own
-mod remote; // gateways in other processes
+mod remote; // gateways in other processes: attempts, repetitions
 mod telemetry;
 
 pub use self::{
     error::Error,
     forward::{Config, Forward, Forwarded, LoadBalancer},
+    gateways::Gateways,
     headers::Peer,
     instance::Instance,
     listener::{Drained, Limits, Listener, serve},
-    remote::remote,
+    remote::RemoteLimits,
     telemetry::Metrics,
 };

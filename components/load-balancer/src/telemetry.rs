@@ -3,11 +3,16 @@
 use std::sync::{Arc, OnceLock};
 
 use http::{Method, StatusCode};
+use parking_lot::RwLock;
 use prometheus_client::{
-    encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric},
+    metrics::{MetricType, counter::Counter, family::Family, gauge::ConstGauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
+use wire::Standing;
+
+use crate::Gateways;
 
 /// Upper bounds in seconds: from a row out of memory to a command that waits for a sick disk.
 const DURATION_SECONDS: [f64; 14] =
@@ -40,7 +45,9 @@ struct Inner {
     // One place for each method and status, filled on first use, so that a request neither hashes labels nor takes the
     // family's lock.
     resolved: Box<[OnceLock<Histogram>]>,
-    backend_up: Family<Backend, Gauge>,
+    /// Looked at when they are asked for.
+    gateways: RwLock<Option<Gateways>>,
+    retries: Counter,
     limited: [Counter; Policy::ALL.len()],
     limited_family: Family<Limited, Counter>,
 }
@@ -56,7 +63,8 @@ impl Metrics {
             inner: Arc::new(Inner {
                 durations: Family::new_with_constructor(|| Histogram::new(DURATION_SECONDS)),
                 resolved: (0..STATUSES * MethodLabel::COUNT).map(|_| OnceLock::new()).collect(),
-                backend_up: Family::default(),
+                gateways: RwLock::default(),
+                retries: Counter::default(),
                 limited: Policy::ALL
                     .map(|policy| limited_family.get_or_create_owned(&Limited { policy: policy.name() })),
                 limited_family,
@@ -73,19 +81,25 @@ impl Metrics {
             self.inner.durations.clone(),
         );
         registry.register(
-            "diptych_load_balancer_backend_up",
-            "Whether an API Gateway instance takes requests",
-            self.inner.backend_up.clone(),
+            "diptych_load_balancer_retries",
+            "Requests sent once more, to another API Gateway instance",
+            self.inner.retries.clone(),
         );
+        registry.register_collector(Box::new(Backends(self.clone())));
         registry.register(
             "diptych_load_balancer_limited",
-            "Requests and connections refused or cut by a limit",
+            "Requests, connections and retries refused or cut by a limit",
             self.inner.limited_family.clone(),
         );
     }
 
-    pub(crate) fn backend_up(&self, backend: &str) -> Gauge {
-        self.inner.backend_up.get_or_create_owned(&Backend { backend: backend.to_owned() })
+    /// Shows these instances from now on.
+    pub(crate) fn show(&self, gateways: &Gateways) {
+        *self.inner.gateways.write() = Some(gateways.clone());
+    }
+
+    pub(crate) fn retried(&self) {
+        self.inner.retries.inc();
     }
 
     pub(crate) fn limited(&self, policy: Policy) {
@@ -114,6 +128,40 @@ impl std::fmt::Debug for Metrics {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Metrics").finish_non_exhaustive()
     }
+}
+
+/// The instances as they are when somebody looks: those that are gone leave nothing behind.
+#[derive(Debug)]
+struct Backends(Metrics);
+
+impl Collector for Backends {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let gateways = self.0.inner.gateways.read();
+        let Some(gateways) = &*gateways else { return Ok(()) };
+        let name = "diptych_load_balancer_backend_up";
+        each(&mut encoder, gateways, name, "Whether an API Gateway instance takes requests", Standing::is_ready)?;
+        let (name, help) =
+            ("diptych_load_balancer_backend_ejected", "Whether an API Gateway instance is left out for its failures");
+        each(&mut encoder, gateways, name, help, Standing::is_ejected)
+    }
+}
+
+/// Writes one metric, with a value for each instance.
+fn each(
+    encoder: &mut DescriptorEncoder<'_>,
+    gateways: &Gateways,
+    name: &str,
+    help: &str,
+    look: impl Fn(&Standing) -> bool,
+) -> Result<(), std::fmt::Error> {
+    let mut described = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    let mut written = Ok(());
+    gateways.each(|backend, standing| {
+        let label = Backend { backend: backend.to_owned() };
+        let value = ConstGauge::new(i64::from(look(standing)));
+        written = written.and_then(|()| value.encode(described.encode_family(&label)?));
+    });
+    written
 }
 
 /// A request's method as a label. Clients invent methods, so all but ours share one label.
@@ -158,10 +206,11 @@ pub(crate) enum Policy {
     BodyRate,
     RequestTime,
     WriteStall,
+    Retries,
 }
 
 impl Policy {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Connections,
         Self::ConnectionsPerPeer,
         Self::HeadSize,
@@ -170,6 +219,7 @@ impl Policy {
         Self::BodyRate,
         Self::RequestTime,
         Self::WriteStall,
+        Self::Retries,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -182,6 +232,7 @@ impl Policy {
             Self::BodyRate => "body-rate",
             Self::RequestTime => "request-time",
             Self::WriteStall => "write-stall",
+            Self::Retries => "retries",
         }
     }
 }

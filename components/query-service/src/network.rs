@@ -7,17 +7,15 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde::{Serialize, de::DeserializeOwned};
-use wire::{Answers, Caller, Frame};
+use wire::{Answers, By, Call, CallError, Caller, Frame, Sending, Unanswered};
 
 use crate::{Answer, Body, ListQuery, PointQuery, QueryOutcome, QueryService};
 
 const POINT: &str = "/query-service/point";
 const LIST: &str = "/query-service/list";
 
-/// Instances that are tried for one query: asking again changes nothing.
-const TRIES_MAX: usize = 2;
-/// What a query may take beside the wait that it asks for.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+/// What a query may take beside the wait that it asks for. One that is asked again has as much once more.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(7);
 /// What clients are told when nobody answers.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -42,15 +40,21 @@ impl RemoteQueryService {
                 return QueryOutcome::Internal;
             }
         };
-        for instance in self.caller.instances().in_turn().into_iter().take(TRIES_MAX) {
-            match self.caller.call(instance, path, frame.clone(), wait + ANSWER_TIME_MAX).await {
-                Ok(answer) => return decode(answer),
-                Err(error) => {
-                    tracing::warn!(instance = %instance, error = %error, "a Query Service does not answer");
-                }
+        let patience = wait + ANSWER_TIME_MAX;
+        let patience_in_all = patience + ANSWER_TIME_MAX;
+        // Asking again changes nothing.
+        let sending = Sending::Repeatable;
+        match self.caller.call(Call { by: By::Turn, sending, path, frame, patience, patience_in_all }).await {
+            Ok(answer) => decode(answer),
+            Err(error @ CallError::Refused(_)) => {
+                tracing::error!(error = %error, "the Query Service does not understand a query: is it of another version?");
+                QueryOutcome::Internal
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, "no Query Service answers");
+                QueryOutcome::Unavailable { retry_after: RETRY_AFTER }
             }
         }
-        QueryOutcome::Unavailable { retry_after: RETRY_AFTER }
     }
 }
 
@@ -115,14 +119,14 @@ impl<R> std::fmt::Debug for QueryEndpoint<R> {
 }
 
 impl<R: Fn() -> bool + Send + Sync + 'static> Answers for QueryEndpoint<R> {
-    fn answer(&self, path: &str, frame: Bytes) -> BoxFuture<'static, Result<Bytes, wire::Error>> {
+    fn answer(&self, path: &str, frame: Bytes) -> BoxFuture<'static, Result<Bytes, Unanswered>> {
         let service = self.service.clone();
         match path {
-            POINT => Box::pin(async move { encode(service.point(query(frame)?).await) }),
-            LIST => Box::pin(async move { encode(service.list(query(frame)?).await) }),
+            POINT => Box::pin(async move { encode(service.point(query(frame)?).await).map_err(Unanswered::Lost) }),
+            LIST => Box::pin(async move { encode(service.list(query(frame)?).await).map_err(Unanswered::Lost) }),
             _ => {
                 let found = format!("{path} is no call of the Query Service");
-                Box::pin(async move { Err(wire::Error::Frame { found }) })
+                Box::pin(async move { Err(Unanswered::Refused(wire::Error::Frame { found })) })
             }
         }
     }
@@ -132,6 +136,6 @@ impl<R: Fn() -> bool + Send + Sync + 'static> Answers for QueryEndpoint<R> {
     }
 }
 
-fn query<Q: DeserializeOwned>(frame: Bytes) -> Result<Q, wire::Error> {
-    Frame::decode(frame).map(|frame| frame.head)
+fn query<Q: DeserializeOwned>(frame: Bytes) -> Result<Q, Unanswered> {
+    Frame::decode(frame).map(|frame| frame.head).map_err(Unanswered::Refused)
 }

@@ -1,4 +1,4 @@
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header::CONTENT_TYPE};
@@ -10,7 +10,7 @@ use hyper_util::{
 };
 use runtime::{Runtime, Shutdown};
 
-use crate::{Instances, health, server::READY};
+use crate::{Attempt, Budget, By, Candidate, Instance, Instances, Sending, Verdict, health, server::READY};
 
 /// The header by which an instance that is ending says so with each answer.
 pub const ENDING: &str = "diptych-ending";
@@ -37,12 +37,32 @@ impl Default for CallerLimits {
 /// Why a call has no answer, and with it whether it may be made again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// The instance has not seen it, or has refused it unread: another one may be tried.
+    /// No instance has begun with it.
     #[error("the call was not sent: {0}")]
     NotSent(String),
+    /// An instance does not understand it, and nothing was done. Those of its version will not either.
+    #[error("the call was refused: {0}")]
+    Refused(String),
     /// It was sent, and nobody knows what became of it.
     #[error("the call was sent and its answer was lost: {0}")]
     Lost(String),
+}
+
+/// One call, to whichever instance is chosen.
+#[derive(Clone, Debug)]
+pub struct Call<'a> {
+    /// How the instance is chosen.
+    pub by: By<'a>,
+    /// Whether it may be made again where its answer was lost.
+    pub sending: Sending,
+    /// What is called.
+    pub path: &'a str,
+    /// What is sent.
+    pub frame: Bytes,
+    /// How long the answer of one instance is waited for.
+    pub patience: Duration,
+    /// How long all takes at the most, where it is made again.
+    pub patience_in_all: Duration,
 }
 
 /// Makes calls to the instances of one role. Cheap to clone.
@@ -51,6 +71,7 @@ pub struct Caller {
     client: Client<HttpConnector, Full<Bytes>>,
     runtime: Runtime,
     instances: Instances,
+    budget: Arc<Budget>,
     limits: CallerLimits,
 }
 
@@ -59,7 +80,8 @@ impl Caller {
     #[must_use]
     pub fn start(runtime: &Runtime, instances: Instances, limits: CallerLimits, shutdown: Shutdown) -> Self {
         let client = http_client(&limits);
-        let caller = Self { client, runtime: runtime.clone(), instances, limits };
+        let budget = Arc::new(Budget::new(runtime.now()));
+        let caller = Self { client, runtime: runtime.clone(), instances, budget, limits };
         drop(runtime.spawn("health of instances", health::watch(caller.clone(), shutdown)));
         caller
     }
@@ -74,54 +96,82 @@ impl Caller {
         &self.runtime
     }
 
-    /// Makes one call to one instance, and waits for `patience` at the most. Never tries again.
+    /// Makes a call, and once more to another instance where that is allowed: where nothing was done, or where the call may
+    /// be repeated. A tenth of the calls are made again at the most.
     ///
     /// # Errors
     /// [`CallError`] says what is known.
-    pub async fn call(
-        &self,
-        instance: SocketAddr,
-        path: &str,
-        frame: Bytes,
-        patience: Duration,
-    ) -> Result<Bytes, CallError> {
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(format!("http://{instance}{path}"))
-            .header(CONTENT_TYPE, FRAME_TYPE)
-            .body(Full::new(frame))
-            .map_err(|error| CallError::NotSent(error.to_string()))?;
-        match self.runtime.timeout(patience, self.exchange(instance, request)).await {
-            Ok(answer) => answer,
-            Err(elapsed) => Err(CallError::Lost(format!("no answer of {instance} within {:?}", elapsed.0))),
-        }
+    pub async fn call(&self, call: Call<'_>) -> Result<Bytes, CallError> {
+        self.budget.earn();
+        let began = self.runtime.now();
+        let Some(first) = self.instances.choose(call.by, call.sending, None, began) else {
+            return Err(CallError::NotSent("no instance is known".to_owned()));
+        };
+        let tried = first.instance().clone();
+        let failed = match self.try_at(first, &call, call.patience).await {
+            Err(failed) if call.sending == Sending::Repeatable || !matches!(failed, CallError::Lost(_)) => failed,
+            known => return known,
+        };
+        let now = self.runtime.now();
+        let left = call.patience_in_all.saturating_sub(now.saturating_sub(began)).min(call.patience);
+        let other = self.instances.choose(call.by, call.sending, Some(&tried), now);
+        let Some(other) = other.filter(|_| !left.is_zero() && self.budget.spend(now)) else { return Err(failed) };
+        tracing::debug!(instance = %other.instance().address(), error = %failed, "a call is made again elsewhere");
+        self.try_at(other, &call, left).await
     }
 
-    async fn exchange(&self, instance: SocketAddr, request: Request<Full<Bytes>>) -> Result<Bytes, CallError> {
+    async fn try_at(&self, mut attempt: Attempt, call: &Call<'_>, patience: Duration) -> Result<Bytes, CallError> {
+        let address = attempt.instance().address();
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(format!("http://{address}{}", call.path))
+            .header(CONTENT_TYPE, FRAME_TYPE)
+            .body(Full::new(call.frame.clone()))
+            .map_err(|error| CallError::Refused(error.to_string()))?;
+        let (verdict, answer) = match self.runtime.timeout(patience, self.exchange(attempt.instance(), request)).await {
+            Ok(answer) => answer,
+            Err(elapsed) => {
+                (Verdict::Failed, Err(CallError::Lost(format!("no answer of {address} within {:?}", elapsed.0))))
+            }
+        };
+        attempt.judge(verdict, self.runtime.now());
+        answer
+    }
+
+    /// The answer, and what it says about the instance.
+    async fn exchange(
+        &self,
+        instance: &Instance,
+        request: Request<Full<Bytes>>,
+    ) -> (Verdict, Result<Bytes, CallError>) {
+        let (address, standing) = (instance.address(), instance.standing());
         let response = match self.client.request(request).await {
             Ok(response) => response,
             Err(error) => {
-                let said = format!("{instance}: {}", chain(&error));
-                // A connection that could not be made has carried nothing. Whatever else failed may have.
-                if error.is_connect() {
-                    self.instances.set_ready(instance, false);
-                    return Err(CallError::NotSent(said));
+                let said = format!("{address}: {}", chain(&error));
+                if is_unsent(&error) {
+                    // It is asked again before long.
+                    standing.set_ready(false);
+                    return (Verdict::Failed, Err(CallError::NotSent(said)));
                 }
-                return Err(CallError::Lost(said));
+                return (Verdict::Failed, Err(CallError::Lost(said)));
             }
         };
-        if response.headers().contains_key(ENDING) && self.instances.set_ready(instance, false) {
-            tracing::info!(instance = %instance, "an instance is ending: it gets no further calls");
+        if response.headers().contains_key(ENDING) && standing.set_ready(false) {
+            tracing::info!(instance = %address, "an instance is ending: it gets no further calls");
         }
         let status = response.status();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            return Err(CallError::NotSent(format!("{instance} takes no calls")));
+        let body = match self.body(address, response.into_body()).await {
+            Ok(body) => body,
+            Err(error) => return (Verdict::Failed, Err(error)),
+        };
+        let said = || format!("{address} answered {status}: {}", String::from_utf8_lossy(&body).trim_end());
+        match status {
+            StatusCode::OK => (Verdict::Well, Ok(body)),
+            StatusCode::SERVICE_UNAVAILABLE => (Verdict::Nothing, Err(CallError::NotSent(said()))),
+            _ if status.is_client_error() => (Verdict::Nothing, Err(CallError::Refused(said()))),
+            _ => (Verdict::Failed, Err(CallError::Lost(said()))),
         }
-        let body = self.body(instance, response.into_body()).await?;
-        if status == StatusCode::OK {
-            return Ok(body);
-        }
-        Err(CallError::Lost(format!("{instance} answered {status}: {}", String::from_utf8_lossy(&body))))
     }
 
     async fn body(&self, instance: SocketAddr, body: Incoming) -> Result<Bytes, CallError> {
@@ -137,6 +187,14 @@ impl Caller {
         let asked = self.runtime.timeout(self.limits.connect_time_max, self.client.request(request)).await;
         matches!(asked, Ok(Ok(response)) if response.status() == StatusCode::OK)
     }
+}
+
+/// Whether a request that failed has left nothing at the other end: no connection could be made, or the one that was to carry
+/// it ended before its first byte.
+#[must_use]
+pub fn is_unsent(error: &hyper_util::client::legacy::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<hyper::Error>());
+    error.is_connect() || cause.is_some_and(hyper::Error::is_canceled)
 }
 
 /// A client of HTTP/1.1 that keeps its connections within `limits`.

@@ -1,9 +1,9 @@
-use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use futures_util::future::{join_all, select};
 use runtime::Shutdown;
 
-use crate::Caller;
+use crate::{Caller, Candidate, Instance};
 
 /// How often instances are asked whether they are ready.
 const ASK_EVERY: Duration = Duration::from_millis(250);
@@ -18,7 +18,7 @@ pub(crate) async fn watch(caller: Caller, shutdown: Shutdown) {
             look_up(&caller).await;
         }
         round += 1;
-        join_all(caller.instances().all().into_iter().map(|address| ask(&caller, address))).await;
+        join_all(caller.instances().known().iter().map(|instance| ask(&caller, instance))).await;
         let pause = caller.runtime().sleep(ASK_EVERY);
         select(std::pin::pin!(shutdown.requested()), pause).await;
         if shutdown.is_requested() {
@@ -27,13 +27,13 @@ pub(crate) async fn watch(caller: Caller, shutdown: Shutdown) {
     }
 }
 
-async fn ask(caller: &Caller, address: SocketAddr) {
-    let is_ready = caller.is_ready(address).await;
-    if caller.instances().set_ready(address, is_ready) {
+async fn ask(caller: &Caller, instance: &Instance) {
+    let is_ready = caller.is_ready(instance.address()).await;
+    if instance.standing().set_ready(is_ready) {
         if is_ready {
-            tracing::info!(instance = %address, "an instance takes calls");
+            tracing::info!(instance = %instance.address(), "an instance takes calls");
         } else {
-            tracing::warn!(instance = %address, "an instance takes no calls");
+            tracing::warn!(instance = %instance.address(), "an instance takes no calls");
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Calls from one process of a system to another, for the network adapters of the boxes' contracts.
 //!
 //! A call is an HTTP/1.1 `POST` whose body and answer are [`Frame`]s: a JSON head and bytes that pass through unparsed. A
-//! [`Caller`] knows the [`Instances`] of a role, prefers those that are ready, and tells a call that was not sent, which may
-//! be made elsewhere, from one whose answer was lost, which may not. [`serve`] is the other end.
+//! [`Caller`] knows the [`Instances`] of a role, prefers those that are healthy, and tells a call by which nothing was done,
+//! which may be made elsewhere, from one whose answer was lost, which may not. [`serve`] is the other end.
 //!
 //! Plain text, and so on loopback only: [`Endpoint::bind`] refuses any other address.
 #![allow(
@@ -11,17 +11,24 @@
     reason = "an adapter at the edge: it has tokio's sockets and tasks"
 )]
 
+mod budget; // how many requests may be sent again
 mod caller; // one call, and what is known when it fails
+mod ejection; // when an instance that fails is left out, and how it comes back
 mod error;
 mod frame; // what a call and its answer look like
 mod health; // asks instances whether they are ready
+mod instance; // one of them: ready, ejected, and what it has in hand
 mod instances; // the addresses of a role, and which of them to call
 mod server; // the other end
+mod weight; // of a key with an instance
 
 pub use self::{
-    caller::{CallError, Caller, CallerLimits, ENDING, http_client},
+    budget::Budget,
+    caller::{Call, CallError, Caller, CallerLimits, ENDING, http_client, is_unsent},
+    ejection::{EjectionLimits, Sending},
     error::Error,
     frame::Frame,
-    instances::Instances,
-    server::{Answers, Endpoint, Responds, ServerLimits, serve, serve_http},
+    instance::{Attempt, Candidate, Instance, Part, Standing, Verdict},
+    instances::{By, Instances},
+    server::{Answers, Endpoint, Responds, ServerLimits, Unanswered, serve, serve_http},
 };

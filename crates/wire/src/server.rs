@@ -24,11 +24,22 @@ use crate::{
 
 /// What answers calls.
 pub trait Answers: Send + Sync + 'static {
-    /// Answers the call at `path`; an error's text goes to the caller, to whom the call is lost: something may have been done.
-    fn answer(&self, path: &str, frame: Bytes) -> BoxFuture<'static, Result<Bytes, Error>>;
+    /// Answers the call at `path`.
+    fn answer(&self, path: &str, frame: Bytes) -> BoxFuture<'static, Result<Bytes, Unanswered>>;
 
     /// Whether calls are taken. One that ends says so here first, and goes on answering until callers have noticed.
     fn is_ready(&self) -> bool;
+}
+
+/// Why a call is not answered. The text goes to the caller.
+#[derive(Debug)]
+pub enum Unanswered {
+    /// Nothing was done, and another instance may do it: this one is ending, or has not begun.
+    NotNow,
+    /// Nothing was done: it is no call that is known here.
+    Refused(Error),
+    /// Something may have been done.
+    Lost(Error),
 }
 
 /// Bounds of what is taken.
@@ -209,7 +220,9 @@ impl Calls {
                 response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(FRAME_TYPE));
                 response
             }
-            Err(error) => text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+            Err(Unanswered::NotNow) => text(StatusCode::SERVICE_UNAVAILABLE, "calls are not taken now\n"),
+            Err(Unanswered::Refused(error)) => text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+            Err(Unanswered::Lost(error)) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
         }
     }
 }

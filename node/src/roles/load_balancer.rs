@@ -1,7 +1,7 @@
 //! Load Balancer: the listener that faces the users, and the way from it to the gateways.
 
 use api_gateway::ApiGateway;
-use load_balancer::{Config, Instance, Limits, Listener, LoadBalancer, Metrics};
+use load_balancer::{Config, Gateways, Instance, Limits, Listener, LoadBalancer, Metrics};
 use runtime::Runtime;
 
 use crate::{Error, error::Listener as Of, settings::LoadBalancerSettings};
@@ -44,9 +44,9 @@ pub(crate) fn start(
     let instances: Vec<Instance> = gateways
         .into_iter()
         .enumerate()
-        .map(|(index, gateway)| Instance::new(format!("api-gateway-{}", index + 1), gateway, &measured))
+        .map(|(index, gateway)| Instance::new(format!("api-gateway-{}", index + 1), gateway))
         .collect();
-    let load_balancer = over(instances.clone(), runtime, measured)?;
+    let load_balancer = over(Gateways::here(instances.clone()), runtime, measured)?;
     Ok(Front { listener, load_balancer, instances })
 }
 
@@ -56,6 +56,6 @@ pub(crate) fn metrics(registry: &mut prometheus_client::registry::Registry) -> M
     measured
 }
 
-pub(crate) fn over(instances: Vec<Instance>, runtime: &Runtime, measured: Metrics) -> Result<LoadBalancer, Error> {
-    Ok(LoadBalancer::new(instances, runtime.clone(), measured, Config::default())?)
+pub(crate) fn over(gateways: Gateways, runtime: &Runtime, measured: Metrics) -> Result<LoadBalancer, Error> {
+    Ok(LoadBalancer::new(gateways, runtime.clone(), measured, Config::default())?)
 }

@@ -8,7 +8,7 @@ use std::{
 
 use command_service::{CommandEndpoint, CommandService, RemoteCommandService};
 use futures_util::future::{BoxFuture, join};
-use load_balancer::Instance;
+use load_balancer::{Gateways, Instance, RemoteLimits};
 use model::{Position, Registry};
 use query_service::{QueryEndpoint, QueryService, RemoteQueryService};
 use runtime::{Runtime, Shutdown};
@@ -141,20 +141,16 @@ impl<'a> Drive<'a> {
         let shutdown = Shutdown::new();
         let measured = roles::load_balancer::metrics(metrics);
         let addresses = &self.settings.load_balancer.api_gateways;
-        let instances = match self.gateway.get().filter(|_| addresses.is_empty()) {
-            Some(gateway) => vec![Instance::new("api-gateway", gateway.clone(), &measured)],
+        let gateways = match self.gateway.get().filter(|_| addresses.is_empty()) {
+            Some(gateway) => Gateways::here(vec![Instance::new("api-gateway", gateway.clone())]),
             None => {
                 let known = self.instances("load_balancer.api_gateways", addresses)?;
-                if known.instances().states().is_empty() {
-                    let unknown = "load_balancer.api_gateways names hosts, and none of them can be looked up";
-                    return Err(Error::Settings(unknown.to_owned()));
-                }
-                load_balancer::remote(known.instances(), &self.runtime, &measured, shutdown.clone())
+                Gateways::elsewhere(known.instances(), &self.runtime, &measured, RemoteLimits::default())
             }
         };
-        let looked_at = instances.clone();
-        self.checks.look("an API Gateway is ready", move || looked_at.iter().any(Instance::is_ready));
-        let load_balancer = roles::load_balancer::over(instances, &self.runtime, measured)?;
+        let looked_at = gateways.clone();
+        self.checks.look("an API Gateway is ready", move || looked_at.is_any_ready());
+        let load_balancer = roles::load_balancer::over(gateways, &self.runtime, measured)?;
         let serving = load_balancer::serve(listener, load_balancer, shutdown.clone());
         let run = Box::pin(async move {
             serving.await;

@@ -8,13 +8,14 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use command_service::{
     CommandEndpoint, CommandOutcome, CommandRequest, CommandService, Config, RemoteCommandService, UnavailableReason,
 };
 use futures_util::future::BoxFuture;
 use runtime::{Runtime, Shutdown};
 use testkit::conformance::command_service::{Request, Setup, Subject, failures};
-use wire::{Caller, CallerLimits, Endpoint, Instances, ServerLimits};
+use wire::{Answers, Caller, CallerLimits, Endpoint, Instances, ServerLimits, Unanswered};
 
 use crate::support::service;
 
@@ -144,4 +145,52 @@ async fn a_command_that_nobody_took_is_unavailable_and_one_without_an_answer_unk
     let slow = Instance::start(Arc::new(Named("slow", PATIENCE))).await;
     let late = asked(&remote(vec![slow.address.clone()], Duration::from_millis(100)), 1).await;
     assert_eq!(late, CommandOutcome::Unknown);
+}
+
+/// Gives every command the same outcome.
+struct Always(CommandOutcome);
+
+impl CommandService for Always {
+    fn execute(&self, _request: CommandRequest) -> BoxFuture<'static, CommandOutcome> {
+        Box::pin(std::future::ready(self.0.clone()))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_an_ending_instance_has_not_begun_with_is_taken_by_another_one() {
+    let draining =
+        CommandOutcome::Unavailable { reason: UnavailableReason::Draining, retry_after: Duration::from_secs(1) };
+    let ending = Instance::start(Arc::new(Always(draining))).await;
+    let other = Instance::start(Arc::new(Named("other", Duration::ZERO))).await;
+    // It still says that it is ready, so its aggregates are sent to it first.
+    let service = remote(vec![ending.address.clone(), other.address.clone()], PATIENCE);
+    for id in 0..10 {
+        assert_eq!(asked(&service, id).await, by("other"));
+    }
+    let alone = asked(&remote(vec![ending.address.clone()], PATIENCE), 1).await;
+    assert!(matches!(alone, CommandOutcome::Unavailable { .. }), "{alone:?}");
+}
+
+/// An instance that knows no call of ours.
+struct Foreign;
+
+impl Answers for Foreign {
+    fn answer(&self, path: &str, _frame: Bytes) -> BoxFuture<'static, Result<Bytes, Unanswered>> {
+        let found = format!("{path} is no call");
+        Box::pin(async { Err(Unanswered::Refused(wire::Error::Frame { found })) })
+    }
+
+    fn is_ready(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_is_not_understood_has_done_nothing_and_is_not_of_unknown_outcome() {
+    let endpoint = Endpoint::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let (address, runtime, shutdown) = (endpoint.address().to_string(), Runtime::tokio(), Shutdown::new());
+    let serving = wire::serve(endpoint, Arc::new(Foreign), ServerLimits::default(), runtime.clone(), shutdown.clone());
+    drop(runtime.spawn("endpoint", serving));
+    assert_eq!(asked(&remote(vec![address], PATIENCE), 1).await, CommandOutcome::Internal);
+    shutdown.request();
 }

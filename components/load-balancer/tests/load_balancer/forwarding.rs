@@ -1,98 +1,113 @@
 use http::Response;
 use load_balancer::{Config, Limits, Metrics};
 
-use crate::support::{GET, echo, gateway, over, over_with, run, run_over};
+use crate::support::{GET, Layout, echo, gateway, over, over_with, run_over};
 
 #[tokio::test]
 async fn a_request_reaches_the_gateway_with_its_meaning_and_without_its_connection() {
-    let running = run(Limits::default(), echo);
-    let answer = running
-        .ask(
-            "POST /commands/order/o-1/place?x=%20y HTTP/1.1\r\nHost: shop\r\nConnection: keep-alive, X-Secret\r\n\
+    for layout in Layout::ALL {
+        let running = layout.run(Limits::default(), echo).await;
+        let answer = running
+            .ask(
+                "POST /commands/order/o-1/place?x=%20y HTTP/1.1\r\nHost: shop\r\nConnection: keep-alive, X-Secret\r\n\
              X-Secret: 1\r\nTE: trailers\r\nX-Diptych-Principal: root\r\nX-Forwarded-For: 10.1.2.3\r\n\
              Forwarded: for=10.1.2.3\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\
              tracestate: rojo=1\r\ntracestate: congo=2\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n\
              {\"a\":\"b\"}",
-        )
-        .await;
-    assert_eq!(answer.status, 200);
-    let (head, body) = answer.body.split_once("\n\n").expect("a head and a body");
-    assert_eq!(body, r#"{"a":"b"}"#);
-    let mut lines: Vec<_> = head.lines().filter(|line| !line.starts_with("x-request-id")).collect();
-    lines[1..].sort_unstable();
-    assert_eq!(
-        lines,
-        [
-            "POST /commands/order/o-1/place?x=%20y",
-            "content-length: 9",
-            "content-type: application/json",
-            "forwarded: for=127.0.0.1;proto=http",
-            "host: shop",
-            "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-            "tracestate: congo=2",
-            "tracestate: rojo=1",
-            "via: 1.1 diptych",
-        ]
-    );
-    assert_eq!(answer.header("via"), "1.1 diptych");
+            )
+            .await;
+        assert_eq!(answer.status, 200);
+        let (head, body) = answer.body.split_once("\n\n").expect("a head and a body");
+        assert_eq!(body, r#"{"a":"b"}"#);
+        let mut lines: Vec<_> = head.lines().filter(|line| !line.starts_with("x-request-id")).collect();
+        lines[1..].sort_unstable();
+        assert_eq!(
+            lines,
+            [
+                "POST /commands/order/o-1/place?x=%20y",
+                "content-length: 9",
+                "content-type: application/json",
+                "forwarded: for=127.0.0.1;proto=http",
+                "host: shop",
+                "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+                "tracestate: congo=2",
+                "tracestate: rojo=1",
+                "via: 1.1 diptych",
+            ]
+        );
+        assert_eq!(answer.header("via"), "1.1 diptych");
+    }
 }
 
 #[tokio::test]
 async fn a_trusted_proxy_is_believed_about_whom_it_speaks_for() {
-    let metrics = Metrics::new();
-    let config = Config { trusted_peers: vec!["127.0.0.1".parse().expect("an address")], ..Config::default() };
-    let load_balancer = over_with(vec![gateway("one", &metrics, echo)], &metrics, config);
-    let running = run_over(Limits::default(), load_balancer, metrics);
-    let answer =
-        running.ask("GET / HTTP/1.1\r\nHost: a\r\nForwarded: for=10.1.2.3\r\nX-Forwarded-For: 10.1.2.3\r\n\r\n").await;
-    for line in ["forwarded: for=10.1.2.3\n", "forwarded: for=127.0.0.1;proto=http\n", "x-forwarded-for: 10.1.2.3\n"] {
-        assert!(answer.body.contains(line), "{line} in {}", answer.body);
+    for layout in Layout::ALL {
+        let metrics = Metrics::new();
+        let config = Config { trusted_peers: vec!["127.0.0.1".parse().expect("an address")], ..Config::default() };
+        let load_balancer = over_with(layout.gateways(&metrics, echo).await, &metrics, config);
+        let running = run_over(Limits::default(), load_balancer, metrics);
+        let answer = running
+            .ask("GET / HTTP/1.1\r\nHost: a\r\nForwarded: for=10.1.2.3\r\nX-Forwarded-For: 10.1.2.3\r\n\r\n")
+            .await;
+        for line in
+            ["forwarded: for=10.1.2.3\n", "forwarded: for=127.0.0.1;proto=http\n", "x-forwarded-for: 10.1.2.3\n"]
+        {
+            assert!(answer.body.contains(line), "{line} in {}", answer.body);
+        }
     }
 }
 
 #[tokio::test]
 async fn an_answer_loses_what_was_about_the_inner_connection() {
-    let running = run(Limits::default(), async |_| {
-        Response::builder()
-            .header("connection", "x-inner")
-            .header("x-inner", "1")
-            .header("keep-alive", "timeout=1")
-            .header("etag", "\"3\"")
-            .body("row".into())
-            .expect("a response")
-    });
-    let answer = running.ask(GET).await;
-    assert_eq!((answer.body.as_str(), answer.header("etag")), ("row", "\"3\""));
-    for gone in ["connection", "x-inner", "keep-alive"] {
-        assert!(!answer.headers.contains_key(gone), "{answer:?}");
+    for layout in Layout::ALL {
+        let running = layout
+            .run(Limits::default(), async |_| {
+                Response::builder()
+                    .header("connection", "x-inner")
+                    .header("x-inner", "1")
+                    .header("keep-alive", "timeout=1")
+                    .header("etag", "\"3\"")
+                    .body("row".into())
+                    .expect("a response")
+            })
+            .await;
+        let answer = running.ask(GET).await;
+        assert_eq!((answer.body.as_str(), answer.header("etag")), ("row", "\"3\""));
+        for gone in ["connection", "x-inner", "keep-alive"] {
+            assert!(!answer.headers.contains_key(gone), "{answer:?}");
+        }
     }
 }
 
 #[tokio::test]
 async fn a_request_id_is_taken_over_if_it_is_a_uuid_and_made_otherwise() {
-    let running = run(Limits::default(), echo);
-    let sent = "0199ab10-5c1e-7d04-9e6b-2f6d1c0a9b11";
-    for (id, taken) in [(sent, true), ("17", false)] {
-        let answer = running.ask(format!("GET / HTTP/1.1\r\nHost: a\r\nX-Request-Id: {id}\r\n\r\n")).await;
-        let returned = answer.header("x-request-id");
-        assert_eq!(returned == id, taken, "{id}");
-        assert_eq!(returned.len(), 36);
-        assert!(answer.body.contains(&format!("x-request-id: {returned}\n")), "the gateway sees the id returned");
+    for layout in Layout::ALL {
+        let running = layout.run(Limits::default(), echo).await;
+        let sent = "0199ab10-5c1e-7d04-9e6b-2f6d1c0a9b11";
+        for (id, taken) in [(sent, true), ("17", false)] {
+            let answer = running.ask(format!("GET / HTTP/1.1\r\nHost: a\r\nX-Request-Id: {id}\r\n\r\n")).await;
+            let returned = answer.header("x-request-id");
+            assert_eq!(returned == id, taken, "{id}");
+            assert_eq!(returned.len(), 36);
+            assert!(answer.body.contains(&format!("x-request-id: {returned}\n")), "the gateway sees the id returned");
+        }
     }
 }
 
 #[tokio::test]
 async fn a_request_that_was_here_before_goes_no_further() {
-    let running = run(Limits::default(), echo);
-    let answer = running.ask("GET / HTTP/1.1\r\nHost: a\r\nVia: 1.1 proxy, 1.1 diptych\r\n\r\n").await;
-    assert_eq!(answer.problem(508, "loop-detected")["retryable"], false);
-    assert_eq!(running.ask("GET / HTTP/1.1\r\nHost: a\r\nVia: 1.1 proxy\r\n\r\n").await.status, 200);
+    for layout in Layout::ALL {
+        let running = layout.run(Limits::default(), echo).await;
+        let answer = running.ask("GET / HTTP/1.1\r\nHost: a\r\nVia: 1.1 proxy, 1.1 diptych\r\n\r\n").await;
+        assert_eq!(answer.problem(508, "loop-detected")["retryable"], false);
+        assert_eq!(running.ask("GET / HTTP/1.1\r\nHost: a\r\nVia: 1.1 proxy\r\n\r\n").await.status, 200);
+    }
 }
 
 #[tokio::test]
 async fn without_a_ready_gateway_the_service_is_unavailable() {
     let metrics = Metrics::new();
-    let instance = gateway("one", &metrics, echo);
+    let instance = gateway("one", echo);
     instance.set_ready(false);
     let running = run_over(Limits::default(), over(vec![instance.clone()], &metrics), metrics);
     let mut client = running.connect().await;
@@ -110,46 +125,56 @@ async fn without_a_ready_gateway_the_service_is_unavailable() {
 
 #[tokio::test]
 async fn requests_sent_ahead_are_answered_in_order() {
-    let running = run(Limits::default(), echo);
-    let mut client = running.connect().await;
-    let mut bytes = String::new();
-    for number in 0..50 {
-        bytes += &format!("POST /{number} HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab{}", number % 10);
-    }
-    // Cut where it hurts: in a head and in a body.
-    for piece in [&bytes[..100], &bytes[100..107], &bytes[107..]] {
-        client.send(piece).await;
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
-    for number in 0..50 {
-        let answer = client.answer().await.expect("an answer");
-        assert!(answer.body.starts_with(&format!("POST /{number}\n")), "{}", answer.body);
-        assert!(answer.body.ends_with(&format!("\nab{}", number % 10)), "{}", answer.body);
+    for layout in Layout::ALL {
+        let running = layout.run(Limits::default(), echo).await;
+        let mut client = running.connect().await;
+        let mut bytes = String::new();
+        for number in 0..50 {
+            bytes += &format!("POST /{number} HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab{}", number % 10);
+        }
+        // Cut where it hurts: in a head and in a body.
+        for piece in [&bytes[..100], &bytes[100..107], &bytes[107..]] {
+            client.send(piece).await;
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        for number in 0..50 {
+            let answer = client.answer().await.expect("an answer");
+            assert!(answer.body.starts_with(&format!("POST /{number}\n")), "{}", answer.body);
+            assert!(answer.body.ends_with(&format!("\nab{}", number % 10)), "{}", answer.body);
+        }
     }
 }
 
 #[tokio::test]
 async fn a_body_in_chunks_arrives_whole_and_ends_its_connection() {
-    let running = run(Limits::default(), echo);
-    let mut client = running.connect().await;
-    client
+    for layout in Layout::ALL {
+        let running = layout.run(Limits::default(), echo).await;
+        let mut client = running.connect().await;
+        client
         .send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4;x=y\r\ndefg\r\n0\r\n\r\n")
         .await;
-    let answer = client.answer().await.expect("an answer");
-    assert!(answer.body.ends_with("\n\nabcdefg"), "{}", answer.body);
-    assert!(!answer.body.contains("transfer-encoding"), "{}", answer.body);
-    assert_eq!(answer.header("connection"), "close");
-    client.closed().await;
+        let answer = client.answer().await.expect("an answer");
+        assert!(answer.body.ends_with("\n\nabcdefg"), "{}", answer.body);
+        // Where there is another connection, it has a framing of its own.
+        let is_framed_anew = matches!(layout, Layout::Elsewhere);
+        assert_eq!(answer.body.contains("transfer-encoding"), is_framed_anew, "{}", answer.body);
+        assert_eq!(answer.header("connection"), "close");
+        client.closed().await;
+    }
 }
 
 #[tokio::test]
 async fn a_client_that_has_said_all_it_will_say_still_gets_its_answer() {
-    let running = run(Limits::default(), async |_| {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        Response::new("late".into())
-    });
-    let mut client = running.connect().await;
-    client.send(GET).await;
-    tokio::io::AsyncWriteExt::shutdown(&mut client.stream).await.expect("half a connection");
-    assert_eq!(client.answer().await.expect("an answer").body, "late");
+    for layout in Layout::ALL {
+        let running = layout
+            .run(Limits::default(), async |_| {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                Response::new("late".into())
+            })
+            .await;
+        let mut client = running.connect().await;
+        client.send(GET).await;
+        tokio::io::AsyncWriteExt::shutdown(&mut client.stream).await.expect("half a connection");
+        assert_eq!(client.answer().await.expect("an answer").body, "late");
+    }
 }

@@ -10,90 +10,269 @@ use std::{
 };
 
 use axum::body::Body;
-use futures_util::future::BoxFuture;
 use http::{Request, Response};
-use hyper::body::Incoming;
-use load_balancer::{Limits, Metrics};
-use runtime::{Runtime, Shutdown, Task};
-use wire::{Caller, CallerLimits, Endpoint, Instances, Responds, serve_http};
+use load_balancer::{Limits, Metrics, RemoteLimits};
+use tokio::{io::AsyncReadExt, net::TcpListener};
 
-use crate::support::{PATIENCE, Running, echo, over, run_over};
+use crate::support::{Apart, PATIENCE, Running, apart, apart_at, echo, elsewhere, over, run_over, text_of, until};
 
-/// A gateway that answers with what it was sent, after a pause.
-struct Echo {
-    pause: Duration,
-    is_ending: AtomicBool,
-    answered: AtomicUsize,
-}
-
-impl Responds for Echo {
-    type Body = Body;
-
-    fn respond(&self, request: Request<Incoming>) -> BoxFuture<'static, Response<Body>> {
-        self.answered.fetch_add(1, SeqCst);
-        let pause = self.pause;
-        Box::pin(async move {
-            tokio::time::sleep(pause).await;
-            echo(request.map(Body::new)).await
-        })
-    }
-
-    fn is_ready(&self) -> bool {
-        !self.is_ending.load(SeqCst)
-    }
-
-    fn say_ready(is_ready: bool) -> Response<Body> {
-        Response::builder().status(if is_ready { 200 } else { 503 }).body(Body::empty()).expect("a response")
-    }
-}
-
-struct Gateway {
-    address: SocketAddr,
-    echo: Arc<Echo>,
-    shutdown: Shutdown,
-    served: Task<()>,
-}
-
-fn gateway(pause: Duration) -> Gateway {
-    let (runtime, shutdown) = (Runtime::tokio(), Shutdown::new());
-    let endpoint = Endpoint::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
-    let echo = Arc::new(Echo { pause, is_ending: AtomicBool::new(false), answered: AtomicUsize::new(0) });
-    let address = endpoint.address();
-    let served = runtime.spawn("gateway", serve_http(endpoint, echo.clone(), 64, runtime.clone(), shutdown.clone()));
-    Gateway { address, echo, shutdown, served }
-}
-
-async fn balanced(gateways: &[&Gateway]) -> Running {
-    let runtime = Runtime::tokio();
-    let addresses = gateways.iter().map(|gateway| gateway.address.to_string()).collect();
-    let known = Instances::new(addresses).expect("addresses");
-    let caller = Caller::start(&runtime, known.clone(), CallerLimits::default(), Shutdown::new());
-    let metrics = Metrics::new();
-    let instances = load_balancer::remote(caller.instances(), &runtime, &metrics, Shutdown::new());
-    let running = run_over(Limits::default(), over(instances.clone(), &metrics), metrics);
-    while !instances.iter().all(load_balancer::Instance::is_ready) {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    running
-}
-
-const POST: &str = "POST /a/b?c=d HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 2\r\n\r\n{}";
 const GET: &str = "GET /x HTTP/1.1\r\nHost: shop.example\r\n\r\n";
+const POST: &str = "POST /a/b?c=d HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 2\r\n\r\n{}";
+const KEYED: &str =
+    "POST /a/b?c=d HTTP/1.1\r\nHost: shop.example\r\nIdempotency-Key: \"k\"\r\nContent-Length: 2\r\n\r\n{}";
+
+/// What a gateway does with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Does {
+    Echo,
+    Hang,
+    /// Answers with this status, and a problem with a code or without one.
+    Answer(u16, Problem),
+    /// Closes the connection.
+    Close,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Problem {
+    Coded,
+    CodeLess,
+    None,
+}
+
+async fn answer(does: Does, request: Request<Body>) -> Response<Body> {
+    let Does::Answer(status, problem) = does else {
+        return if does == Does::Echo { echo(request).await } else { std::future::pending().await };
+    };
+    let response = Response::builder().status(status);
+    let typed = |body: &'static str| (Some("application/problem+json"), body);
+    let (content_type, body) = match problem {
+        Problem::Coded => typed(r#"{"code":"outcome-unknown"}"#),
+        Problem::CodeLess => typed(r#"{"title":"broken"}"#),
+        Problem::None => (None, "broken"),
+    };
+    let response = content_type.into_iter().fold(response, |response, it| response.header("content-type", it));
+    response.body(body.into()).expect("a response")
+}
+
+/// A gateway that does one thing until it is healed.
+struct Faulty {
+    address: SocketAddr,
+    is_healed: Arc<AtomicBool>,
+    asked: Arc<AtomicUsize>,
+}
+
+/// Says that it is ready, as a gateway does, and closes every other connection on which something is asked.
+async fn close_all(listener: TcpListener, asked: Arc<AtomicUsize>) {
+    while let Ok((mut socket, _)) = listener.accept().await {
+        let asked = asked.clone();
+        tokio::spawn(async move {
+            let mut head = [0; 1024];
+            while let Ok(bytes) = socket.read(&mut head).await {
+                if !head[..bytes].starts_with(b"GET /.diptych/ready ") {
+                    asked.fetch_add(usize::from(bytes > 0), SeqCst);
+                    return;
+                }
+                let ready = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+                if tokio::io::AsyncWriteExt::write_all(&mut socket, ready).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+async fn faulty(does: Does) -> Faulty {
+    let is_healed = Arc::<AtomicBool>::default();
+    if does == Does::Close {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let (address, asked) = (listener.local_addr().expect("an address"), Arc::<AtomicUsize>::default());
+        tokio::spawn(close_all(listener, asked.clone()));
+        return Faulty { address, is_healed, asked };
+    }
+    let healed = is_healed.clone();
+    let Apart { address, answered, .. } =
+        apart(move |request| answer(if healed.load(SeqCst) { Does::Echo } else { does }, request));
+    Faulty { address, is_healed, asked: answered }
+}
+
+fn impatient() -> RemoteLimits {
+    let short = Duration::from_millis(200);
+    RemoteLimits { query_time_max: short, command_time_max: short, ..RemoteLimits::default() }
+}
+
+async fn balanced(addresses: &[SocketAddr]) -> Running {
+    let metrics = Metrics::new();
+    let gateways = elsewhere(addresses, &metrics, impatient()).await;
+    run_over(Limits::default(), over(gateways, &metrics), metrics)
+}
+
+fn shows(running: &Running, metric: &str, backend: SocketAddr, value: u8) -> bool {
+    let line = format!("diptych_load_balancer_backend_{metric}{{backend=\"{backend}\"}} {value}\n");
+    text_of(&running.metrics).contains(&line)
+}
+
+async fn statuses(running: &Running, requests: &[&str], times: usize) -> Vec<u16> {
+    let mut statuses = Vec::new();
+    for _ in 0..times {
+        for request in requests {
+            statuses.push(running.ask(request).await.status);
+        }
+    }
+    statuses
+}
 
 #[tokio::test]
 async fn a_request_reaches_a_gateway_in_another_process_unchanged_in_meaning() {
-    let gateway = gateway(Duration::ZERO);
-    let answer = balanced(&[&gateway]).await.ask(POST).await;
+    let answer = balanced(&[apart(echo).address]).await.ask(POST).await;
     assert_eq!(answer.status, 200);
     assert!(answer.body.starts_with("POST /a/b?c=d\n"), "{}", answer.body);
     assert!(answer.body.contains("host: shop.example\n") && answer.body.ends_with("\n{}"), "{}", answer.body);
     assert_eq!(answer.header("via"), "1.1 diptych");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_fails_is_ejected_without_a_failed_request_and_comes_back() {
+    for (does, requests) in [
+        (Does::Hang, [GET, KEYED].as_slice()),
+        (Does::Close, &[GET, KEYED]),
+        (Does::Answer(502, Problem::None), &[GET, KEYED]),
+        (Does::Answer(500, Problem::None), &[GET]),
+        (Does::Answer(500, Problem::CodeLess), &[GET]),
+    ] {
+        println!("{does:?}");
+        let faulty = faulty(does).await;
+        let running = balanced(&[faulty.address, apart(echo).address, apart(echo).address]).await;
+        assert!(shows(&running, "ejected", faulty.address, 0) && shows(&running, "up", faulty.address, 1));
+        let began = std::time::Instant::now();
+        while !shows(&running, "ejected", faulty.address, 1) {
+            assert!(began.elapsed() < 2 * PATIENCE, "{does:?} is ejected");
+            assert!(statuses(&running, requests, 1).await.iter().all(|status| *status == 200), "{does:?}");
+        }
+        assert!(faulty.asked.load(SeqCst) >= 5);
+        if does == Does::Close {
+            continue;
+        }
+        faulty.is_healed.store(true, SeqCst);
+        let began = std::time::Instant::now();
+        while shows(&running, "ejected", faulty.address, 1) {
+            assert!(began.elapsed() < 2 * PATIENCE, "{does:?} is back");
+            assert!(statuses(&running, requests, 1).await.iter().all(|status| *status == 200), "{does:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_refuses_connections_fails_no_request_of_any_kind_and_is_asked_again() {
+    let (gone, whole) = (apart(echo), apart(echo));
+    let running = balanced(&[gone.address, whole.address]).await;
+    gone.shutdown.request();
+    gone.served.await;
+    let statuses = statuses(&running, &[POST, GET, KEYED], 20).await;
+    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+    assert!(shows(&running, "up", gone.address, 0) && shows(&running, "up", whole.address, 1));
+    let back = apart_at(gone.address, echo);
+    until("it is ready again", || shows(&running, "up", back.address, 1)).await;
+}
+
+#[tokio::test]
+async fn a_command_without_a_key_is_never_sent_twice() {
+    for (does, status) in [
+        (Does::Hang, 504),
+        (Does::Close, 504),
+        (Does::Answer(502, Problem::None), 502),
+        (Does::Answer(504, Problem::Coded), 504),
+    ] {
+        let (faulty, whole) = (faulty(does).await, apart(echo));
+        let running = balanced(&[faulty.address, whole.address]).await;
+        let statuses = statuses(&running, &[POST], 10).await;
+        assert!(statuses.iter().all(|seen| [200, status].contains(seen)), "{does:?}: {statuses:?}");
+        let failed = statuses.iter().filter(|seen| **seen == status).count();
+        assert_eq!(faulty.asked.load(SeqCst), failed, "{does:?}");
+        assert_eq!(whole.answered.load(SeqCst), 10 - failed, "{does:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_command_of_unknown_outcome_is_sent_again_under_its_key() {
+    let (unsure, whole) = (faulty(Does::Answer(504, Problem::Coded)).await, apart(echo));
+    let running = balanced(&[unsure.address, whole.address]).await;
+    assert_eq!(statuses(&running, &[KEYED], 20).await, [200; 20]);
+    assert_eq!(whole.answered.load(SeqCst), 20);
+    assert!(unsure.asked.load(SeqCst) > 0);
+    assert!(shows(&running, "ejected", unsure.address, 0), "what is behind it is to blame");
+    let text = text_of(&running.metrics);
+    assert!(text.contains(&format!("diptych_load_balancer_retries_total {}\n", unsure.asked.load(SeqCst))), "{text}");
+}
+
+#[tokio::test]
+async fn what_comes_from_behind_a_gateway_neither_ejects_it_nor_is_asked_again() {
+    for (does, status) in [(Does::Answer(503, Problem::Coded), 503), (Does::Answer(429, Problem::None), 429)] {
+        let (short, whole) = (faulty(does).await, apart(echo));
+        let running = balanced(&[short.address, whole.address]).await;
+        let statuses = statuses(&running, &[GET, KEYED, POST], 10).await;
+        let seen = statuses.iter().filter(|seen| **seen == status).count();
+        assert_eq!(seen, short.asked.load(SeqCst));
+        assert_eq!(seen + whole.answered.load(SeqCst), 30);
+        assert!(seen >= 6 && shows(&running, "ejected", short.address, 0), "{statuses:?}");
+    }
+}
+
+#[tokio::test]
+async fn while_every_gateway_fails_all_are_asked_and_retries_stay_within_their_budget() {
+    let broken = [faulty(Does::Answer(500, Problem::None)).await, faulty(Does::Answer(500, Problem::None)).await];
+    let running = balanced(&broken.each_ref().map(|faulty| faulty.address)).await;
+    let began = std::time::Instant::now();
+    assert_eq!(statuses(&running, &[GET], 200).await, [500; 200]);
+    let retried: usize = broken.iter().map(|faulty| faulty.asked.load(SeqCst)).sum::<usize>() - 200;
+    let seconds = usize::try_from(began.elapsed().as_secs()).expect("few") + 1;
+    assert!((10..=10 + 20 + seconds).contains(&retried), "{retried} of 200 in {seconds} s");
+    assert!(!text_of(&running.metrics).contains("limited_total{policy=\"retries\"} 0\n"), "the budget was spent");
+    let ejected = broken.iter().filter(|faulty| shows(&running, "ejected", faulty.address, 1)).count();
+    assert!(ejected <= 1, "half of them at the most");
+}
+
+#[tokio::test]
+async fn a_body_that_is_long_or_of_unknown_length_passes_and_is_not_repeated() {
+    let (closing, whole) = (faulty(Does::Close).await, apart(echo));
+    let running = balanced(&[closing.address, whole.address]).await;
+    let long = "x".repeat(100_000);
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nIdempotency-Key: \"k\"\r\n";
+    let announced = format!("{head}Content-Length: {}\r\n\r\n{long}", long.len());
+    let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{long}\r\n0\r\n\r\n", long.len());
+    let mut seen = Vec::new();
+    for request in [&announced, &chunked].repeat(5) {
+        let answer = running.ask(request).await;
+        assert!(answer.status != 200 || answer.body.ends_with(&format!("\n\n{long}")));
+        seen.push(answer.status);
+    }
+    assert!(seen.iter().all(|status| [200, 504].contains(status)), "{seen:?}");
+    assert_eq!(whole.answered.load(SeqCst), seen.iter().filter(|status| **status == 200).count());
+}
+
+#[tokio::test]
+async fn a_user_who_sends_slowly_or_breaks_off_cannot_have_a_gateway_ejected() {
+    let gateway = apart(echo);
+    let running = balanced(&[gateway.address, apart(echo).address]).await;
+    let is_any_ejected = |text: String| text.lines().any(|line| line.contains("_ejected{") && line.ends_with(" 1"));
+    for _ in 0..12 {
+        let mut slow = running.connect().await;
+        slow.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nabc").await;
+        slow.answer().await.expect("an answer").problem(504, "outcome-unknown");
+        let mut broken = running.connect().await;
+        broken.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nno chunk\r\n").await;
+        broken.answer().await.expect("an answer").problem(400, "malformed-request");
+    }
+    assert!(!is_any_ejected(text_of(&running.metrics)), "{}", text_of(&running.metrics));
+}
+
 #[tokio::test]
 async fn a_gateway_that_drains_fails_no_request() {
-    let gateways = [gateway(Duration::from_millis(2)), gateway(Duration::from_millis(2))];
-    let running = Arc::new(balanced(&[&gateways[0], &gateways[1]]).await);
+    let slow = async |request| {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        echo(request).await
+    };
+    let (first, second) = (apart(slow), apart(slow));
+    let running = Arc::new(balanced(&[first.address, second.address]).await);
     let is_over = Arc::new(AtomicBool::new(false));
     let clients: Vec<_> = (0..8)
         .map(|_| {
@@ -109,12 +288,11 @@ async fn a_gateway_that_drains_fails_no_request() {
             })
         })
         .collect();
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let [first, second] = gateways;
-    first.echo.is_ending.store(true, SeqCst);
-    // As long as it takes others to notice.
-    tokio::time::sleep(Duration::from_millis(600)).await;
-    let by_first = first.echo.answered.load(SeqCst);
+    until("both answer", || first.answered.load(SeqCst) > 50 && second.answered.load(SeqCst) > 50).await;
+    first.is_ending.store(true, SeqCst);
+    until("it is noticed", || shows(&running, "up", first.address, 0)).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let by_first = first.answered.load(SeqCst);
     first.shutdown.request();
     first.served.await;
     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -125,20 +303,18 @@ async fn a_gateway_that_drains_fails_no_request() {
         assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
         answered += statuses.len();
     }
-    assert_eq!(first.echo.answered.load(SeqCst), by_first, "it was asked for nothing more");
-    assert!(by_first > 0 && second.echo.answered.load(SeqCst) + by_first == answered);
+    assert_eq!(first.answered.load(SeqCst), by_first, "it was asked for nothing more");
+    assert_eq!(second.answered.load(SeqCst) + by_first, answered);
 }
 
 #[tokio::test]
 async fn without_a_gateway_requests_are_refused_and_served_again_when_one_is_back() {
-    let gateway = gateway(Duration::ZERO);
-    let running = balanced(&[&gateway]).await;
+    let gateway = apart(echo);
+    let running = balanced(&[gateway.address]).await;
     gateway.shutdown.request();
     gateway.served.await;
     running.ask(POST).await.problem(503, "unavailable");
-    let runtime = Runtime::tokio();
-    let endpoint = Endpoint::bind(gateway.address).expect("its port is free again");
-    drop(runtime.spawn("gateway", serve_http(endpoint, gateway.echo, 64, runtime.clone(), Shutdown::new())));
+    let _back = apart_at(gateway.address, echo);
     let began = std::time::Instant::now();
     while running.ask(GET).await.status != 200 {
         assert!(began.elapsed() < PATIENCE, "it is asked again");
@@ -147,48 +323,35 @@ async fn without_a_gateway_requests_are_refused_and_served_again_when_one_is_bac
 }
 
 #[tokio::test]
-async fn a_query_whose_gateway_is_gone_is_asked_of_another_one_and_a_command_is_not() {
-    let broken = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = broken.local_addr().expect("an address");
-    // Takes each request and closes.
-    tokio::spawn(async move {
-        while let Ok((mut socket, _)) = broken.accept().await {
-            let mut head = [0; 64];
-            let _ = tokio::io::AsyncReadExt::read(&mut socket, &mut head).await;
+async fn a_request_whose_gateway_is_gone_says_what_is_known_of_it() {
+    for does in [Does::Close, Does::Hang] {
+        let running = balanced(&[faulty(does).await.address]).await;
+        for command in [POST, KEYED] {
+            running.ask(command).await.problem(504, "outcome-unknown");
         }
-    });
-    let whole = gateway(Duration::ZERO);
-    let known = Instances::new(vec![address.to_string(), whole.address.to_string()]).expect("addresses");
-    let (runtime, metrics) = (Runtime::tokio(), Metrics::new());
-    let instances = load_balancer::remote(&known, &runtime, &metrics, Shutdown::new());
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    let running = run_over(Limits::default(), over(instances, &metrics), metrics);
-    let mut commands = Vec::new();
-    for _ in 0..20 {
-        assert_eq!(running.ask(GET).await.status, 200);
-        commands.push(running.ask(POST).await.status);
+        running.ask(GET).await.problem(503, "unavailable");
     }
-    assert!(commands.contains(&504) && commands.contains(&200), "{commands:?}");
 }
 
 #[tokio::test]
-async fn a_request_whose_gateway_is_gone_says_what_is_known_of_it() {
-    let (listener, known) = {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("an address").to_string();
-        (listener, Instances::new(vec![address]).expect("an address"))
-    };
-    // Takes each request and closes.
-    tokio::spawn(async move {
-        while let Ok((mut socket, _)) = listener.accept().await {
-            let mut head = [0; 64];
-            let _ = tokio::io::AsyncReadExt::read(&mut socket, &mut head).await;
-        }
-    });
-    let (runtime, metrics) = (Runtime::tokio(), Metrics::new());
-    let instances = load_balancer::remote(&known, &runtime, &metrics, Shutdown::new());
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    let running = run_over(Limits::default(), over(instances, &metrics), metrics);
-    running.ask(POST).await.problem(504, "outcome-unknown");
-    running.ask(GET).await.problem(503, "unavailable");
+async fn an_answer_that_stops_in_the_middle_is_cut_and_its_gateway_blamed() {
+    let (stalling, whole) = (
+        apart(async |_| {
+            let first = futures_util::stream::once(async { Ok::<_, std::io::Error>("half") });
+            Response::new(Body::from_stream(futures_util::StreamExt::chain(first, futures_util::stream::pending())))
+        }),
+        apart(echo),
+    );
+    let metrics = Metrics::new();
+    let limits = RemoteLimits { stall_time_max: Duration::from_millis(100), ..RemoteLimits::default() };
+    let gateways = elsewhere(&[stalling.address, whole.address], &metrics, limits).await;
+    let running = run_over(Limits::default(), over(gateways, &metrics), metrics);
+    let began = std::time::Instant::now();
+    while !shows(&running, "ejected", stalling.address, 1) {
+        assert!(began.elapsed() < 2 * PATIENCE, "it is ejected");
+        let mut client = running.connect().await;
+        client.send(GET).await;
+        // Whole, or cut.
+        let _ = client.answer().await;
+    }
 }

@@ -19,7 +19,7 @@ async fn name_of_answerer(load_balancer: &LoadBalancer) -> String {
 
 fn three_gateways(metrics: &Metrics, takes: Duration) -> LoadBalancer {
     let named = |name: &'static str| {
-        gateway(name, metrics, move |_| async move {
+        gateway(name, move |_| async move {
             if !takes.is_zero() {
                 tokio::time::sleep(takes).await;
             }
@@ -69,7 +69,7 @@ async fn requests_at_once_split_evenly_over_three_gateways() {
 async fn a_gateway_that_is_not_ready_gets_nothing_and_is_used_again_once_it_is() {
     let metrics = Metrics::new();
     let instances: Vec<_> =
-        ["a", "b"].map(|name| gateway(name, &metrics, move |_| async move { Response::new(Body::from(name)) })).into();
+        ["a", "b"].map(|name| gateway(name, move |_| async move { Response::new(Body::from(name)) })).into();
     let load_balancer = over(instances.clone(), &metrics);
 
     instances[0].set_ready(false);
@@ -85,7 +85,7 @@ async fn a_gateway_that_is_not_ready_gets_nothing_and_is_used_again_once_it_is()
 async fn a_busy_gateway_gets_less_than_an_idle_one() {
     let metrics = Metrics::new();
     let instances: Vec<_> =
-        ["a", "b"].map(|name| gateway(name, &metrics, move |_| async move { Response::new(Body::from(name)) })).into();
+        ["a", "b"].map(|name| gateway(name, move |_| async move { Response::new(Body::from(name)) })).into();
     let load_balancer = over(instances.clone(), &metrics);
 
     // Given an answer of one of the two that nobody has read to its end.
@@ -101,7 +101,7 @@ async fn a_busy_gateway_gets_less_than_an_idle_one() {
 #[tokio::test]
 async fn a_request_given_up_is_no_longer_in_flight() {
     let metrics = Metrics::new();
-    let instance = gateway("slow", &metrics, |_| std::future::pending());
+    let instance = gateway("slow", |_| std::future::pending());
     let load_balancer = over(vec![instance.clone()], &metrics);
     let asked = load_balancer.oneshot(Request::new(Body::empty()));
     assert!(futures_util::FutureExt::now_or_never(asked).is_none());

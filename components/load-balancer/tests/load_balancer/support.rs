@@ -1,24 +1,33 @@
 //! A load balancer in front of a gateway made of a closure, and a client that writes bytes.
 
-use std::{convert::Infallible, net::SocketAddr, time::Duration};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 
 use axum::body::Body;
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, Request, Response};
-use load_balancer::{Config, Drained, Instance, Limits, Listener, LoadBalancer, Metrics, serve};
+use hyper::body::Incoming;
+use load_balancer::{
+    Config, Drained, Gateways, Instance, Limits, Listener, LoadBalancer, Metrics, RemoteLimits, serve,
+};
 use runtime::{Runtime, Shutdown, Task};
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
+use wire::{Caller, CallerLimits, Endpoint, Instances, Responds, serve_http};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-pub(crate) fn gateway<A>(
-    name: &str,
-    metrics: &Metrics,
-    answer: impl Fn(Request<Body>) -> A + Clone + Send + Sync + 'static,
-) -> Instance
+pub(crate) fn gateway<A>(name: &str, answer: impl Fn(Request<Body>) -> A + Clone + Send + Sync + 'static) -> Instance
 where
     A: Future<Output = Response<Body>> + Send + 'static,
 {
@@ -26,7 +35,7 @@ where
         let answer = answer(request);
         async { Ok::<_, Infallible>(answer.await) }
     });
-    Instance::new(name, service, metrics)
+    Instance::new(name, service)
 }
 
 /// Answers with the request's target, headers and body, as text.
@@ -44,12 +53,128 @@ pub(crate) async fn echo(request: Request<Body>) -> Response<Body> {
     Response::new(text.into())
 }
 
-pub(crate) fn over(instances: Vec<Instance>, metrics: &Metrics) -> LoadBalancer {
-    over_with(instances, metrics, Config::default())
+/// A gateway on a socket of its own, as in another process.
+pub(crate) struct Apart {
+    pub(crate) address: SocketAddr,
+    pub(crate) answered: Arc<AtomicUsize>,
+    pub(crate) is_ending: Arc<AtomicBool>,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) served: Task<()>,
 }
 
-pub(crate) fn over_with(instances: Vec<Instance>, metrics: &Metrics, config: Config) -> LoadBalancer {
-    LoadBalancer::new(instances, Runtime::tokio(), metrics.clone(), config).expect("a good configuration")
+struct Responder<A> {
+    answer: A,
+    answered: Arc<AtomicUsize>,
+    is_ending: Arc<AtomicBool>,
+}
+
+impl<A, F> Responds for Responder<A>
+where
+    A: Fn(Request<Body>) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    type Body = Body;
+
+    fn respond(&self, request: Request<Incoming>) -> BoxFuture<'static, Response<Body>> {
+        self.answered.fetch_add(1, SeqCst);
+        Box::pin((self.answer)(request.map(Body::new)))
+    }
+
+    fn is_ready(&self) -> bool {
+        !self.is_ending.load(SeqCst)
+    }
+
+    fn say_ready(is_ready: bool) -> Response<Body> {
+        Response::builder().status(if is_ready { 200 } else { 503 }).body(Body::empty()).expect("a response")
+    }
+}
+
+/// Serves a gateway on `address`; port 0 takes a free one.
+pub(crate) fn apart_at<A, F>(address: SocketAddr, answer: A) -> Apart
+where
+    A: Fn(Request<Body>) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let (runtime, shutdown) = (Runtime::tokio(), Shutdown::new());
+    let endpoint = Endpoint::bind(address).expect("a free port");
+    let (answered, is_ending) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
+    let responder = Arc::new(Responder { answer, answered: answered.clone(), is_ending: is_ending.clone() });
+    let address = endpoint.address();
+    let served = runtime.spawn("gateway", serve_http(endpoint, responder, 10_000, runtime.clone(), shutdown.clone()));
+    Apart { address, answered, is_ending, shutdown, served }
+}
+
+pub(crate) fn apart<A, F>(answer: A) -> Apart
+where
+    A: Fn(Request<Body>) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    apart_at(([127, 0, 0, 1], 0).into(), answer)
+}
+
+/// The gateways at these addresses, once all of them are ready.
+pub(crate) async fn elsewhere(addresses: &[SocketAddr], metrics: &Metrics, limits: RemoteLimits) -> Gateways {
+    let runtime = Runtime::tokio();
+    let known = Instances::new(addresses.iter().map(SocketAddr::to_string).collect()).expect("addresses");
+    let caller = Caller::start(&runtime, known.clone(), CallerLimits::default(), Shutdown::new());
+    until("all gateways are ready", || known.ready() == addresses.len()).await;
+    Gateways::elsewhere(caller.instances(), &runtime, metrics, limits)
+}
+
+pub(crate) async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let began = std::time::Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < PATIENCE, "{what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+pub(crate) fn over(gateways: impl Into<Gateways>, metrics: &Metrics) -> LoadBalancer {
+    over_with(gateways, metrics, Config::default())
+}
+
+pub(crate) fn over_with(gateways: impl Into<Gateways>, metrics: &Metrics, config: Config) -> LoadBalancer {
+    LoadBalancer::new(gateways, Runtime::tokio(), metrics.clone(), config).expect("a good configuration")
+}
+
+/// Where the gateway is that a test has behind its load balancer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Layout {
+    Here,
+    /// A hop further, as in another process.
+    Elsewhere,
+}
+
+impl Layout {
+    pub(crate) const ALL: [Self; 2] = [Self::Here, Self::Elsewhere];
+
+    pub(crate) async fn gateways<A>(
+        self,
+        metrics: &Metrics,
+        answer: impl Fn(Request<Body>) -> A + Clone + Send + Sync + 'static,
+    ) -> Gateways
+    where
+        A: Future<Output = Response<Body>> + Send + 'static,
+    {
+        println!("{self:?}");
+        match self {
+            Self::Here => Gateways::here(vec![gateway("one", answer)]),
+            Self::Elsewhere => elsewhere(&[apart(answer).address], metrics, RemoteLimits::default()).await,
+        }
+    }
+
+    pub(crate) async fn run<A>(
+        self,
+        limits: Limits,
+        answer: impl Fn(Request<Body>) -> A + Clone + Send + Sync + 'static,
+    ) -> Running
+    where
+        A: Future<Output = Response<Body>> + Send + 'static,
+    {
+        let metrics = Metrics::new();
+        let gateways = self.gateways(&metrics, answer).await;
+        run_over(limits, over(gateways, &metrics), metrics)
+    }
 }
 
 pub(crate) struct Running {
@@ -57,15 +182,6 @@ pub(crate) struct Running {
     pub(crate) shutdown: Shutdown,
     pub(crate) drained: Task<Drained>,
     pub(crate) metrics: Metrics,
-}
-
-pub(crate) fn run<A>(limits: Limits, answer: impl Fn(Request<Body>) -> A + Clone + Send + Sync + 'static) -> Running
-where
-    A: Future<Output = Response<Body>> + Send + 'static,
-{
-    let metrics = Metrics::new();
-    let load_balancer = over(vec![gateway("one", &metrics, answer)], &metrics);
-    run_over(limits, load_balancer, metrics)
 }
 
 pub(crate) fn run_over(limits: Limits, load_balancer: LoadBalancer, metrics: Metrics) -> Running {

@@ -13,7 +13,7 @@ use crate::support::{GET, echo, gateway, over, run_over, text_of};
 #[tokio::test]
 async fn requests_and_backends_are_counted_under_their_names() {
     let metrics = Metrics::new();
-    let (up, down) = (gateway("up", &metrics, echo), gateway("down", &metrics, echo));
+    let (up, down) = (gateway("up", echo), gateway("down", echo));
     down.set_ready(false);
     let running = run_over(Limits::default(), over(vec![up, down], &metrics), metrics);
     for _ in 0..3 {
@@ -90,7 +90,7 @@ async fn a_query_passes_three_hops_here_and_a_command_one_all_with_its_trace() {
     let subscriber = tracing_subscriber::registry().with(hops.clone());
     tracing::subscriber::set_global_default(subscriber).expect("no other test sets one");
     let metrics = Metrics::new();
-    let running = run_over(Limits::default(), over(vec![gateway("one", &metrics, echo)], &metrics), metrics);
+    let running = run_over(Limits::default(), over(vec![gateway("one", echo)], &metrics), metrics);
     let trace = "5b8aa5a2d2c872e8321cf37308d69df2";
     let traced =
         |line: &str| format!("{line} HTTP/1.1\r\nHost: a\r\ntraceparent: 00-{trace}-b7ad6b7169203331-01\r\n\r\n");
