@@ -9,7 +9,7 @@ use std::{
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header::VIA};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header::VIA};
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use runtime::Runtime;
@@ -19,7 +19,7 @@ use tracing::Span;
 use crate::{
     Gateways, Metrics, Peer,
     gateways::{Where, enter_one_of},
-    headers::{clean_request, clean_response, has_passed},
+    headers::{clean_request, clean_response, has_passed, settle_target},
     hops,
     instance::{Answering, InFlight},
     origin::{Origin, X_REQUEST_ID},
@@ -57,6 +57,8 @@ struct Inner {
     runtime: Runtime,
     metrics: Metrics,
     via: HeaderValue,
+    /// What a request of HTTP/1.0 is signed with.
+    via_old: HeaderValue,
     config: Config,
 }
 
@@ -72,13 +74,13 @@ impl LoadBalancer {
         config: Config,
     ) -> Result<Self, crate::Error> {
         let is_token = |name: &str| !name.is_empty() && http::HeaderName::from_bytes(name.as_bytes()).is_ok();
-        let via = HeaderValue::try_from(format!("1.1 {}", config.pseudonym));
-        let Some(via) = via.ok().filter(|_| is_token(&config.pseudonym)) else {
+        let signed = |version: &str| HeaderValue::try_from(format!("{version} {}", config.pseudonym)).ok();
+        let (Some(via), Some(via_old), true) = (signed("1.1"), signed("1.0"), is_token(&config.pseudonym)) else {
             return Err(crate::Error::Pseudonym { pseudonym: config.pseudonym });
         };
         let gateways = gateways.into();
         metrics.show(&gateways);
-        Ok(Self { inner: Arc::new(Inner { gateways, runtime, metrics, via, config }) })
+        Ok(Self { inner: Arc::new(Inner { gateways, runtime, metrics, via, via_old, config }) })
     }
 
     /// Forwards one request that came from `peer`.
@@ -87,10 +89,13 @@ impl LoadBalancer {
         let mut forward = self.arrive(&request);
         if has_passed(request.headers(), &inner.config.pseudonym) {
             forward.way = Way::Refused(Refusal::Loop);
+        } else if let Err(refusal) = settle_target(&mut request) {
+            forward.way = Way::Refused(refusal);
         } else {
+            let via = if request.version() == Version::HTTP_10 { &inner.via_old } else { &inner.via };
             let headers = request.headers_mut();
             clean_request(headers, peer.is_trusted);
-            headers.append(VIA, inner.via.clone());
+            headers.append(VIA, via.clone());
             peer.append_to(headers);
             headers.insert(X_REQUEST_ID, forward.origin.header.clone());
             forward.send(request);

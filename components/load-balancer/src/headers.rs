@@ -5,10 +5,14 @@
 
 use std::net::IpAddr;
 
+use axum::body::Body;
 use http::{
-    HeaderMap, HeaderName, HeaderValue,
-    header::{CONNECTION, FORWARDED, VIA},
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Uri,
+    header::{CONNECTION, FORWARDED, HOST, VIA},
+    uri::PathAndQuery,
 };
+
+use crate::refusal::Refusal;
 
 /// What a header is to a proxy.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,13 +63,28 @@ fn remove(headers: &mut HeaderMap, doomed: impl Fn(Kind) -> bool) {
     let mut names: Vec<HeaderName> = headers.keys().filter(|name| doomed(kind(name))).cloned().collect();
     for value in headers.get_all(CONNECTION) {
         names.extend(value.as_bytes().split(|byte| *byte == b',').filter_map(|name| {
-            // What is no header name cannot be the name of a header that is there.
-            HeaderName::from_bytes(name.trim_ascii()).ok()
+            // What is no header name cannot be the name of a header that is there. `Host` is for every recipient.
+            HeaderName::from_bytes(name.trim_ascii()).ok().filter(|name| *name != HOST)
         }));
     }
     for name in names {
         headers.remove(name);
     }
+}
+
+/// Makes a target the path that it names on this server (RFC 9112 §3.2), and its authority, if it has one, the `Host`.
+pub(crate) fn settle_target(request: &mut Request<Body>) -> Result<(), Refusal> {
+    if request.method() == Method::CONNECT {
+        return Err(Refusal::Malformed("CONNECT asks for a tunnel, and this server is no such proxy"));
+    }
+    let Some(authority) = request.uri().authority() else { return Ok(()) };
+    // Who asks has no business in a target, and it would not be read the same way by everybody.
+    let host = HeaderValue::from_str(authority.as_str()).ok().filter(|_| !authority.as_str().contains('@'));
+    let host = host.ok_or(Refusal::Malformed("the target's authority is not a host"))?;
+    let target = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    *request.uri_mut() = Uri::from(target);
+    request.headers_mut().insert(HOST, host);
+    Ok(())
 }
 
 /// Whether a `Via` entry says that the request has passed `pseudonym` before.

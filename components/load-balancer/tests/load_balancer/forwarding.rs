@@ -178,3 +178,92 @@ async fn a_client_that_has_said_all_it_will_say_still_gets_its_answer() {
         assert_eq!(client.answer().await.expect("an answer").body, "late");
     }
 }
+
+/// What the gateway sees of a request, or the load balancer's refusal.
+enum Seen {
+    /// This line, and none that begins like that.
+    With(&'static str, &'static str),
+    Refused(u16, &'static str),
+}
+
+#[tokio::test]
+async fn a_request_is_rebuilt_by_the_rules_of_a_proxy() {
+    use Seen::{Refused, With};
+    let table = [
+        (
+            "a target with an authority",
+            "GET http://other.example:81/x?y HTTP/1.1\r\nHost: shop\r\n\r\n",
+            With("host: other.example:81\n", "host: shop"),
+        ),
+        ("a target with an authority only", "GET http://shop HTTP/1.1\r\nHost: shop\r\n\r\n", With("GET /\n", "x")),
+        (
+            "a target that says who asks",
+            "GET http://me@shop/x HTTP/1.1\r\nHost: shop\r\n\r\n",
+            Refused(400, "malformed-request"),
+        ),
+        ("the server itself", "OPTIONS * HTTP/1.1\r\nHost: shop\r\n\r\n", With("OPTIONS *\n", "GET")),
+        ("a tunnel", "CONNECT shop:443 HTTP/1.1\r\nHost: shop:443\r\n\r\n", Refused(400, "malformed-request")),
+        (
+            "another protocol",
+            "GET /x HTTP/1.1\r\nHost: shop\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+            With("GET /x\n", "upgrade"),
+        ),
+        (
+            "HTTP/2 in plain text",
+            "GET /x HTTP/1.1\r\nHost: shop\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\
+             HTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n",
+            With("GET /x\n", "http2-settings"),
+        ),
+        (
+            "trailers",
+            "POST /x HTTP/1.1\r\nHost: shop\r\nTE: trailers\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n\
+             3\r\nabc\r\n0\r\nX-Sum: 7\r\nX-Diptych-Principal: root\r\n\r\n",
+            With("\n\nabc", "x-"),
+        ),
+        (
+            "Host among what is about the connection",
+            "GET /x HTTP/1.1\r\nHost: shop\r\nConnection: Host, Via, X-Request-Id\r\n\r\n",
+            With("host: shop\n", "connection"),
+        ),
+        ("the version that came", "GET /x HTTP/1.0\r\nHost: shop\r\n\r\n", With("via: 1.0 diptych\n", "via: 1.1")),
+        (
+            "proxies before",
+            "GET /x HTTP/1.1\r\nHost: shop\r\nVia: 1.0 fred\r\n\r\n",
+            With("via: 1.0 fred\nvia: 1.1 diptych\n", "proxy"),
+        ),
+        (
+            "credentials for a proxy",
+            "GET /x HTTP/1.1\r\nHost: shop\r\nProxy-Authorization: Basic eA==\r\nAuthorization: Bearer b\r\n\r\n",
+            With("authorization: Bearer b\n", "proxy-"),
+        ),
+        ("a loop", "GET /x HTTP/1.1\r\nHost: shop\r\nVia: 1.0 DIPTYCH\r\n\r\n", Refused(508, "loop-detected")),
+    ];
+    for layout in Layout::ALL {
+        let running = layout.run(Limits::default(), echo).await;
+        for (name, request, seen) in &table {
+            println!("{name}");
+            let answer = running.ask(request).await;
+            match seen {
+                Refused(status, code) => drop(answer.problem(*status, code)),
+                With(with, without) => {
+                    assert_eq!(answer.status, 200, "{name}");
+                    assert!(answer.body.contains(with), "{name}: {}", answer.body);
+                    let own = ["x-request-id"];
+                    let mut lines = answer.body.lines().filter(|line| !own.iter().any(|own| line.starts_with(own)));
+                    assert!(!lines.any(|line| line.starts_with(without)), "{name}: {}", answer.body);
+                    assert_eq!(answer.header("via"), "1.1 diptych", "{name}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_speaks_of_another_protocol_is_not_believed() {
+    let running = Layout::Elsewhere
+        .run(Limits::default(), async |_| {
+            Response::builder().status(101).header("upgrade", "x").body("".into()).expect("a response")
+        })
+        .await;
+    running.ask(GET).await.problem(503, "unavailable");
+}
