@@ -1,5 +1,6 @@
 //! The command line. Data goes to stdout, talk to stderr.
 
+mod health;
 mod output;
 mod status;
 
@@ -45,6 +46,7 @@ pub(crate) fn run(app: App) -> ExitCode {
         Some(("verify", arguments)) => verify(name, &registry, arguments),
         Some(("config", arguments)) => config(name, arguments),
         Some(("status", arguments)) => status(name, arguments),
+        Some(("health", arguments)) => health(name, arguments),
         Some((verb, arguments)) => match subcommands.iter().find(|(command, _)| command.get_name() == verb) {
             Some((_, handler)) => handler(arguments),
             None => ExitCode::from(USAGE),
@@ -85,6 +87,7 @@ fn command(name: &'static str, subcommands: &[(Command, crate::Handler)]) -> Com
         .arg(data.help("Directory of the data [default: that of dev]"))
         .arg(config.clone().help("Settings in TOML, as for dev"))
         .arg(Output::argument());
+    let health = health::command().arg(config.clone().help("Settings in TOML"));
     let status = status::command().arg(config.clone().help("Settings in TOML")).arg(Output::argument());
     let show = Command::new("show")
         .about("Prints every setting, its value and where that comes from")
@@ -99,6 +102,7 @@ fn command(name: &'static str, subcommands: &[(Command, crate::Handler)]) -> Com
         .subcommand(serve)
         .subcommand(migrate)
         .subcommand(status)
+        .subcommand(health)
         .subcommand(verify)
         .subcommand(Command::new("config").about("Settings").subcommand_required(true).subcommand(show))
         .subcommands(subcommands.iter().map(|(command, _)| command.clone()))
@@ -263,6 +267,13 @@ fn verify(name: &'static str, registry: &Arc<Registry>, arguments: &ArgMatches) 
 fn status(name: &'static str, arguments: &ArgMatches) -> ExitCode {
     match settings(name, arguments, &[]) {
         Ok((settings, _)) => status::run(arguments, &format!("http://{}", settings.admin.listen)),
+        Err(error) => fail(&error),
+    }
+}
+
+fn health(name: &'static str, arguments: &ArgMatches) -> ExitCode {
+    match settings(name, arguments, &[]) {
+        Ok((settings, _)) => health::run(arguments, settings.admin.listen),
         Err(error) => fail(&error),
     }
 }

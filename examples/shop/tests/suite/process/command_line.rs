@@ -144,6 +144,25 @@ fn a_verb_that_fails_says_why_and_exits_with_what_kind_of_failure_it_is() {
 }
 
 #[test]
+fn a_probe_asks_the_system_beside_it_and_exits_with_the_answer() {
+    let _alone = super::alone();
+    let directory = tempfile::tempdir().expect("a directory");
+    let system = System::start(directory.path());
+    let admin = system.admin.to_string();
+    let ask = |page: &str| {
+        shop().env("DIPTYCH__ADMIN__LISTEN", &admin).args(["health", page]).output().expect("the shop runs")
+    };
+    for page in ["livez", "readyz", "startupz"] {
+        let output = ask(page);
+        assert_eq!(output.status.code(), Some(0), "{page}: {}", text(&output.stderr));
+        assert!(text(&output.stdout).ends_with("ok\n"), "{page}: {}", text(&output.stdout));
+    }
+    assert_eq!(system.stop(), Some(0));
+    let output = ask("readyz");
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
+}
+
+#[test]
 fn one_file_of_settings_is_all_that_the_verbs_need_to_find_the_system() {
     let _alone = super::alone();
     let directory = tempfile::tempdir().expect("a directory");
