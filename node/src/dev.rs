@@ -25,7 +25,7 @@ use crate::{
     DataDirectory, Error, Settings, admin,
     catching_up::AtStart,
     error::{Listener, chain},
-    roles, signals, telemetry,
+    roles, signals, systemd, telemetry,
     watch::Watch,
 };
 
@@ -213,7 +213,10 @@ impl Dev {
     /// Signals are listened for from the call on, not only from the first poll: whoever tells others that the system is
     /// there calls this first, so that it drains however soon they stop it.
     pub fn run_until_signal(self) -> impl Future<Output = ()> {
-        signals::until_signal(move || self.stop())
+        let (runtime, boxes) = (self.runtime.clone(), self.boxes.clone());
+        let running = signals::until_signal(move || self.stop());
+        systemd::inform(&runtime, boxes);
+        running
     }
 
     /// Drains: refuses new requests, finishes those under way, relays what is committed, folds what was received.

@@ -17,6 +17,7 @@ mod roles;
 mod serve;
 mod settings;
 mod signals;
+mod systemd;
 mod telemetry;
 mod watch;
 

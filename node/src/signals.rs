@@ -2,6 +2,8 @@
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::systemd;
+
 /// Waits for SIGTERM or SIGINT, and then for `stop`; a second signal ends the process at once.
 ///
 /// Signals are listened for from the call on, not only from the first poll.
@@ -16,6 +18,7 @@ pub(crate) fn until_signal<F: Future<Output = ()>>(stop: impl FnOnce() -> F) -> 
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
+        systemd::ending();
         tracing::info!("draining; a second signal ends the process at once");
         tokio::select! {
             () = stop() => {}

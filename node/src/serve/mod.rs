@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 
 pub use self::role::Role;
 use self::{checks::Checks, drive::Drive};
-use crate::{Error, Settings, admin, error::Listener, plain, signals, telemetry, watch::Watch};
+use crate::{Error, Settings, admin, error::Listener, plain, signals, systemd, telemetry, watch::Watch};
 
 /// How long a drain may take before the process ends all the same, beside the delay that is set.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(30);
@@ -134,7 +134,10 @@ impl Serve {
 
     /// Runs until SIGTERM or SIGINT, then drains. A second signal ends the process at once.
     pub fn run_until_signal(self) -> impl Future<Output = ()> {
-        signals::until_signal(move || self.stop())
+        let (runtime, state) = (self.runtime.clone(), self.state.clone());
+        let running = signals::until_signal(move || self.stop());
+        systemd::inform(&runtime, state);
+        running
     }
 
     /// Says that it is going to end, goes on for as long as others need to notice, and drains.

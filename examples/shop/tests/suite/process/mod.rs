@@ -15,6 +15,7 @@ mod kill;
 mod odd_requests;
 mod outage;
 mod system;
+mod systemd;
 mod tampering;
 
 /// Held by each test here: what one measures, another would disturb.
