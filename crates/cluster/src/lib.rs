@@ -1,4 +1,4 @@
-//! Real servers on this machine: PostgreSQL and NATS for tests, and a whole [`System`] with every box a process, for whoever
+//! Real servers on this machine: PostgreSQL, NATS and HAProxy for tests, and a whole [`System`] with every box a process, for whoever
 //! wants to see one. Each is on a free loopback port, with a folder of its own that is removed in the end.
 //!
 //! The programs are those of the system ([`Program::find`]); nothing is downloaded. A server ends with the process that
@@ -11,6 +11,7 @@
 
 mod error;
 mod folder;
+mod haproxy;
 mod keeper;
 mod nats;
 mod port;
@@ -21,6 +22,7 @@ mod system;
 
 pub use self::{
     error::Error,
+    haproxy::HaproxyServer,
     keeper::is_running,
     nats::NatsServer,
     postgres::{Postgres, PostgresServer},

@@ -17,6 +17,8 @@ pub enum Program {
     PgBasebackup,
     /// NATS with JetStream.
     Nats,
+    /// A load balancer of others.
+    Haproxy,
 }
 
 impl Program {
@@ -26,6 +28,7 @@ impl Program {
         match self {
             Self::Initdb | Self::Postgres | Self::PgBasebackup => "postgresql",
             Self::Nats => "nats-server",
+            Self::Haproxy => "haproxy",
         }
     }
 
@@ -35,6 +38,7 @@ impl Program {
             Self::Postgres => "postgres",
             Self::PgBasebackup => "pg_basebackup",
             Self::Nats => "nats-server",
+            Self::Haproxy => "haproxy",
         }
     }
 

@@ -11,6 +11,7 @@ mod bad_start;
 mod client;
 mod command_line;
 mod feed_over_http;
+mod haproxy;
 mod kill;
 mod odd_requests;
 mod outage;
