@@ -28,6 +28,10 @@ lint:
 tidy:
     cargo xtask tidy
 
+# what lies in deploy/
+deploy *arguments:
+    cargo xtask deploy {{arguments}}
+
 # the documentation of all crates
 doc:
     cargo doc --no-deps --workspace --open

@@ -1,9 +1,10 @@
 //! The project's own checks. `cargo xtask tidy` compares Cargo's graph, the folders and the documents with each other;
 //! `cargo xtask test` sees to the servers that tests start and runs all tests; `cargo xtask cluster` starts and removes a whole
-//! system of processes on this machine.
+//! system of processes on this machine; `cargo xtask deploy` checks the files by which one is deployed.
 
 mod architecture;
 mod cluster;
+mod deploy;
 mod error_pages;
 mod graph;
 mod test;
@@ -19,9 +20,11 @@ fn main() -> ExitCode {
         Some(("tidy", [])) => tidy::run(),
         Some(("test", rest)) => test::run(rest),
         Some(("cluster", [verb])) => cluster::run(verb),
+        Some(("deploy", [])) => deploy::run(false),
+        Some(("deploy", [flag])) if flag == "--install" => deploy::run(true),
         _ => {
             eprintln!(
-                "usage: cargo xtask tidy\n       cargo xtask test [ARGUMENTS OF cargo test]\n       cargo xtask cluster up|down"
+                "usage: cargo xtask tidy\n       cargo xtask test [ARGUMENTS OF cargo test]\n       cargo xtask cluster up|down\n       cargo xtask deploy [--install]"
             );
             ExitCode::from(2)
         }

@@ -43,7 +43,7 @@ pub(crate) fn install_missing() -> Result<(), String> {
     })
 }
 
-fn install(packages: &BTreeSet<&str>) -> Result<(), String> {
+pub(crate) fn install(packages: &BTreeSet<&str>) -> Result<(), String> {
     let names: Vec<&str> = packages.iter().copied().collect();
     eprintln!("installing {}", names.join(" and "));
     as_root(&["apt-get", "--quiet", "update"])?;

@@ -1,4 +1,8 @@
-use std::{collections::BTreeSet, path::Path, process::Command};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use serde_json::Value;
 
@@ -65,11 +69,15 @@ fn inherits_lints(manifest: &str) -> bool {
     })
 }
 
+/// The project's folder.
+pub(crate) fn root() -> Result<PathBuf, String> {
+    Ok(PathBuf::from(output(Command::new("git").args(["rev-parse", "--show-toplevel"]))?.trim_end()))
+}
+
 /// Every tracked file that is text.
 pub(crate) fn files() -> Result<Vec<File>, String> {
-    let root = output(Command::new("git").args(["rev-parse", "--show-toplevel"]))?;
-    let root = Path::new(root.trim_end());
-    let listed = output(Command::new("git").arg("-C").arg(root).args(["ls-files", "-z"]))?;
+    let root = root()?;
+    let listed = output(Command::new("git").arg("-C").arg(&root).args(["ls-files", "-z"]))?;
     let paths = listed.split('\0').filter(|path| !path.is_empty());
     // What is not UTF-8 is no text, and what is deleted but not yet committed is no file.
     let read = |path: &str| Some(File { path: path.to_owned(), text: std::fs::read_to_string(root.join(path)).ok()? });
