@@ -18,6 +18,7 @@ mod outage;
 mod system;
 mod systemd;
 mod tampering;
+mod users;
 
 /// Held by each test here: what one measures, another would disturb.
 static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
