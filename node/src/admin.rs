@@ -61,7 +61,10 @@ const CONNECTIONS_MAX: usize = 64;
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 
 pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
-    let listened = TcpListener::bind(address).await;
+    let listened = match runtime::inherited_listener(address) {
+        Some(socket) => socket.set_nonblocking(true).and_then(|()| TcpListener::from_std(socket)),
+        None => TcpListener::bind(address).await,
+    };
     listened.map_err(|source| Error::Listen { listener: Listener::Admin, address, source: source.into() })
 }
 

@@ -35,6 +35,9 @@ const INTERRUPTED: u8 = 130;
 pub(crate) fn run(app: App) -> ExitCode {
     let App { name, registry, subcommands, examples } = app;
     let matches = command(name, &subcommands).get_matches();
+    if let Err(error) = runtime::inherit_listeners() {
+        return fail(&Error::Inherited(error));
+    }
     let registry = match registry {
         Ok(registry) => Arc::new(registry),
         Err(error) => return fail(&Error::Registry(error)),

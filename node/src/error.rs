@@ -156,6 +156,11 @@ pub enum Error {
         /// The HTTP status.
         code: u16,
     },
+    /// Whoever started the process has handed over something else.
+    #[error(
+        "cannot listen on what was handed over at the start: sockets of TCP are taken, such as a socket unit's ListenStream="
+    )]
+    Inherited(#[source] std::io::Error),
     /// The system gives no runtime.
     #[error("cannot start the process's threads")]
     Threads(#[source] std::io::Error),

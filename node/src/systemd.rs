@@ -10,10 +10,13 @@ use crate::admin::Operated;
 /// How often it is looked whether what is said is still so.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Says that the listeners are open, and from then on what is still missing and, where a watchdog asks for it, that tasks run.
+/// Says which sockets were handed over for nothing, that the listeners are open, and from then on what is still missing and, where a watchdog asks for it, that tasks run.
 ///
 /// A process whose threads are all stuck cannot send the latter: it is sent by a task like those that do the work.
 pub(crate) fn inform(runtime: &Runtime, operated: Arc<dyn Operated>) {
+    for address in runtime::left_over_listeners() {
+        tracing::warn!(address = %address, "a socket was handed over, and no listener is set to have its address");
+    }
     if std::env::var_os("NOTIFY_SOCKET").is_none() {
         return;
     }

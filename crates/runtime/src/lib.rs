@@ -6,6 +6,7 @@
 
 mod engine;
 mod give_way;
+mod inherited;
 mod production;
 mod runtime;
 mod shutdown;
@@ -15,6 +16,7 @@ mod worker;
 pub use self::{
     engine::{Engine, Job, WorkerQueue},
     give_way::give_way,
+    inherited::{inherit_listeners, inherited_listener, left_over_listeners},
     runtime::{Elapsed, Runtime, Task},
     shutdown::Shutdown,
     stand_in::Leave,

@@ -53,6 +53,10 @@ impl Listener {
     }
 
     fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+        if let Some(socket) = runtime::inherited_listener(address) {
+            socket.set_nonblocking(true)?;
+            return TcpListener::from_std(socket);
+        }
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         // A restart must not wait for the last process's closed connections to be forgotten.
         socket.set_reuseaddr(true)?;

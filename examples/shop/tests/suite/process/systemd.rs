@@ -1,14 +1,18 @@
-//! What a service manager hears of the process, on a socket of the test's own: sd_notify(3).
+//! What a service manager hears of the process, on a socket of the test's own, and what it hands over: sd_notify(3) and
+//! sd_listen_fds(3).
 
 use std::{
     net::TcpListener,
-    os::unix::net::UnixDatagram,
+    os::{fd::OwnedFd, unix::net::UnixDatagram},
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
-use super::system::{shop, terminate};
+use super::{
+    client::Client,
+    system::{shop, terminate},
+};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -129,4 +133,36 @@ fn a_service_manager_hears_what_is_still_missing() {
     terminate(&process.0);
     manager.hear_until("STOPPING=1");
     assert_eq!(process.wait().code(), Some(0));
+}
+
+/// Starts the shop as a service manager does that has opened its socket before: it is the third file of the process.
+fn start_on(listener: &TcpListener, data: &Path) -> Started {
+    let socket = OwnedFd::from(listener.try_clone().expect("another one"));
+    let address = listener.local_addr().expect("its address").to_string();
+    let mut command = Command::new("sh");
+    command.args(["-c", r#"exec 3<&0 </dev/null; exec env LISTEN_FDS=1 LISTEN_PID="$$" "$@""#, "sh"]);
+    command.arg(env!("CARGO_BIN_EXE_shop")).args(["dev", "--listen", &address, "--admin", "127.0.0.1:0", "--data"]);
+    Started(command.arg(data).stdin(Stdio::from(socket)).stdout(Stdio::null()).spawn().expect("the shop starts"))
+}
+
+#[test]
+fn a_socket_that_was_handed_over_refuses_nobody_while_one_process_follows_another() {
+    let _alone = super::alone();
+    let directory = tempfile::tempdir().expect("a directory");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("its address");
+    let ask = move || Client::new(address).get("/queries/country_sales", &[]).map(|answer| answer.status);
+
+    // Before anybody serves: it waits in the queue of the socket.
+    let asked = std::thread::spawn(ask);
+    let first = start_on(&listener, directory.path());
+    assert_eq!(asked.join().expect("no panic").expect("answered"), 200);
+    terminate(&first.0);
+    assert_eq!(first.wait().code(), Some(0));
+
+    let asked = std::thread::spawn(ask);
+    let second = start_on(&listener, directory.path());
+    assert_eq!(asked.join().expect("no panic").expect("answered"), 200);
+    terminate(&second.0);
+    assert_eq!(second.wait().code(), Some(0));
 }
