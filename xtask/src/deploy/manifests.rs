@@ -106,7 +106,12 @@ pub(super) fn lint(deploy: &Deploy) -> Outcome {
         Ok(command) => command,
         Err(skipped) => return skipped,
     };
-    let files: Vec<_> = deploy.ending("deploy/", ".yaml").map(|file| deploy.path(&file.path)).collect();
+    let files: Vec<_> = deploy
+        .files
+        .iter()
+        .filter(|file| file.path.ends_with(".yaml") || file.path.ends_with(".yml"))
+        .map(|file| deploy.path(&file.path))
+        .collect();
     let said = said_wrong(command.arg("--strict").arg("-c").arg(deploy.path(".yamllint.yaml")).args(&files));
     Outcome::of(Vec::from_iter(said), format!("{} files", files.len()))
 }

@@ -1,6 +1,7 @@
 //! What lies in `deploy/`, checked without a network: by ourselves, against the application's own binary and ARCHITECTURE.md,
 //! and by the tools of those who will read it, where they are installed.
 
+mod alerts; // Prometheus
 mod image; // the Dockerfile's last stage
 mod manifests; // Kubernetes
 mod policies; // who may talk to whom, as the diagram has it
@@ -76,11 +77,12 @@ pub(crate) fn run(installs: bool) -> ExitCode {
 
 type Check = fn(&Deploy) -> Outcome;
 
-const CHECKS: [(&str, Check); 14] = [
+const CHECKS: [(&str, Check); 16] = [
     ("every variable is a setting, with a value that it takes", settings::check),
     ("every role has a place to run, in all three ways", roles::check),
     ("pods talk along the arrows of ARCHITECTURE.md", policies::check),
     ("every file that a kustomization names is there", manifests::named),
+    ("every metric that a rule asks for is there", alerts::metrics),
     ("systemd-analyze verify", units::verify),
     ("systemd-analyze security", units::security),
     ("check-jsonschema on compose.yaml", manifests::compose),
@@ -90,6 +92,7 @@ const CHECKS: [(&str, Check); 14] = [
     ("the image's last stage, by buildah", image::check),
     ("haproxy -c", servers::haproxy),
     ("nats-server -t", servers::nats),
+    ("promtool", alerts::rules),
     ("shellcheck", tools::shellcheck),
 ];
 

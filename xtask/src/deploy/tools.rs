@@ -19,15 +19,27 @@ pub(super) enum Tool {
     Buildah,
     Haproxy,
     Nats,
+    Promtool,
     Shellcheck,
 }
 
 use Tool::{
-    Buildah, CheckJsonschema, Haproxy, Kubectl, KubernetesValidate, Nats, Shellcheck, SystemdAnalyze, Yamllint,
+    Buildah, CheckJsonschema, Haproxy, Kubectl, KubernetesValidate, Nats, Promtool, Shellcheck, SystemdAnalyze,
+    Yamllint,
 };
 
-const ALL: [Tool; 9] =
-    [SystemdAnalyze, CheckJsonschema, Kubectl, KubernetesValidate, Yamllint, Buildah, Haproxy, Nats, Shellcheck];
+const ALL: [Tool; 10] = [
+    SystemdAnalyze,
+    CheckJsonschema,
+    Kubectl,
+    KubernetesValidate,
+    Yamllint,
+    Buildah,
+    Haproxy,
+    Nats,
+    Promtool,
+    Shellcheck,
+];
 
 /// Where a tool is installed from.
 enum Source {
@@ -50,6 +62,7 @@ impl Tool {
             Buildah => "buildah",
             Haproxy => "haproxy",
             Nats => "nats-server",
+            Promtool => "promtool",
             Shellcheck => "shellcheck",
         }
     }
@@ -65,6 +78,7 @@ impl Tool {
             Buildah => Source::Debian("buildah"),
             Haproxy => Source::Debian("haproxy"),
             Nats => Source::Debian("nats-server"),
+            Promtool => Source::Debian("prometheus"),
             Shellcheck => Source::Debian("shellcheck"),
         }
     }
