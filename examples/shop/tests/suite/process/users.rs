@@ -43,7 +43,12 @@ fn each_box_does_its_part_as_the_user_that_is_made_for_it() {
         let settings: Vec<_> = settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         Service::start(Path::new(env!("CARGO_BIN_EXE_shop")), role, &settings).expect("it starts")
     };
-    let queue = [("DIPTYCH__MESSAGE_QUEUE__SERVERS", nats.url()), ("DIPTYCH__MESSAGE_QUEUE__REPLICAS", "1".to_owned())];
+    let queue = [
+        ("DIPTYCH__MESSAGE_QUEUE__SERVERS", nats.url()),
+        ("DIPTYCH__MESSAGE_QUEUE__REPLICAS", "1".to_owned()),
+        // That is done, and by somebody else.
+        ("DIPTYCH__MIGRATE_AT_START", "false".to_owned()),
+    ];
     let as_user = |name, server: &PostgresServer, database: &str, user: &str| [(name, server.url_as(user, database))];
     let commands =
         start(Role::CommandService, &[queue.as_slice(), &as_user(log_url, &log, "log", "command_service")].concat());
