@@ -3,6 +3,9 @@
 //! A component never asks the operating system for any of these: it holds a [`Runtime`] and asks that. In production the
 //! engine behind it is tokio ([`Runtime::tokio`]); in a simulation it is one seeded thread with a virtual clock, so that a
 //! whole run of the system follows from a seed.
+//!
+//! Edge adapters, which have sockets of their own, also find here those that were opened before the process
+//! ([`inherited_listener`]).
 
 mod engine;
 mod give_way;

@@ -41,7 +41,7 @@ impl Met {
                 return;
             }
             Ok(answer) => format!("{what}: {} {}", answer.status, answer.body),
-            Err(error) => format!("{what}: {error}"),
+            Err(error) => format!("{what}: no answer: {error}"),
         };
         self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(failure);
     }
@@ -129,7 +129,9 @@ fn haproxy_spreads_requests_loses_none_to_a_drain_and_leaves_out_who_is_dead() {
         wait_until_used(gateways[0]);
         drop(over);
     });
-    assert!(met.failures().iter().all(|failure| failure.contains("outcome-unknown")), "{:?}", met.failures());
+    // HAProxy says that nobody knows, or, where the gateway ended a connection that had served before, ends the client's too.
+    let is_open = |failure: &String| failure.contains("outcome-unknown") || failure.contains("no answer");
+    assert!(met.failures().iter().all(is_open), "{:?}", met.failures());
 }
 
 #[test]

@@ -15,6 +15,8 @@ use super::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
+const ORDER: &str =
+    r#"{"country":"France","lines":[{"stock_code":"tea-100","quantity":2,"price":"4.500","time":"2026-11-23T10:00"}]}"#;
 
 /// The service manager's end.
 struct Manager {
@@ -151,18 +153,21 @@ fn a_socket_that_was_handed_over_refuses_nobody_while_one_process_follows_anothe
     let directory = tempfile::tempdir().expect("a directory");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("its address");
-    let ask = move || Client::new(address).get("/queries/country_sales", &[]).map(|answer| answer.status);
+    let place = move |id: &str| {
+        let path = format!("/commands/order/{id}/place");
+        std::thread::spawn(move || Client::new(address).post(&path, &[], ORDER).expect("answered"))
+    };
 
     // Before anybody serves: it waits in the queue of the socket.
-    let asked = std::thread::spawn(ask);
+    let placed = place("o-1");
     let first = start_on(&listener, directory.path());
-    assert_eq!(asked.join().expect("no panic").expect("answered"), 200);
+    assert_eq!(placed.join().expect("no panic").status, 201);
     terminate(&first.0);
     assert_eq!(first.wait().code(), Some(0));
 
-    let asked = std::thread::spawn(ask);
+    let placed = place("o-2");
     let second = start_on(&listener, directory.path());
-    assert_eq!(asked.join().expect("no panic").expect("answered"), 200);
+    assert_eq!(placed.join().expect("no panic").status, 201);
     terminate(&second.0);
     assert_eq!(second.wait().code(), Some(0));
 }
