@@ -1,15 +1,23 @@
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a tool of its own, outside of what the simulator owns"
+)]
+
 use std::{
     collections::BTreeSet,
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, Lines, Read, Write},
     net::TcpStream,
-    process::{Child, Command, Stdio},
-    time::Duration,
+    process::{Child, ChildStdout, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 use super::{Deploy, Outcome, said_wrong, tools::Tool};
 
 const RULES: &str = "deploy/prometheus/rules.yml";
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+const APPEAR_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// The rules, and the tests that lie beside them.
 pub(super) fn rules(deploy: &Deploy) -> Outcome {
@@ -25,15 +33,30 @@ pub(super) fn rules(deploy: &Deploy) -> Outcome {
 
 /// A rule about a metric that there is not is never raised, and nobody would notice.
 pub(super) fn metrics(deploy: &Deploy) -> Outcome {
-    let there = match scraped(deploy) {
-        Ok(text) => families(&text),
-        Err(reason) => return Outcome::Failed(vec![reason]),
-    };
-    let asked: BTreeSet<&str> =
-        deploy.text(RULES).lines().filter_map(|line| line.trim().strip_prefix("expr:")).flat_map(names).collect();
-    let missing = asked.iter().filter(|name| !there.contains(**name));
-    let wrong = missing.map(|name| format!("{RULES}: no process has a metric {name}")).collect();
-    Outcome::of(wrong, format!("{} metrics of `shop dev`", asked.len()))
+    let rules = deploy.text(RULES).lines().filter_map(|line| line.trim().strip_prefix("expr:"));
+    let asked: BTreeSet<&str> = rules.flat_map(names).collect();
+    match missing(deploy, &asked) {
+        Ok(missing) => Outcome::of(
+            missing.iter().map(|name| format!("{RULES}: no process has a metric {name}")).collect(),
+            format!("{} metrics of `shop dev`", asked.len()),
+        ),
+        Err(reason) => Outcome::Failed(vec![reason]),
+    }
+}
+
+/// Those that a running process does not come to have: some begin with what they are about.
+fn missing<'a>(deploy: &Deploy, asked: &BTreeSet<&'a str>) -> Result<Vec<&'a str>, String> {
+    let (_running, address) = start(deploy)?;
+    let began = Instant::now();
+    loop {
+        let text = ask(&address).map_err(|error| format!("cannot ask {address} for metrics: {error}"))?;
+        let there = families(&text);
+        let missing: Vec<&str> = asked.iter().copied().filter(|name| !there.contains(*name)).collect();
+        if missing.is_empty() || began.elapsed() > APPEAR_TIME_MAX {
+            return Ok(missing);
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
 }
 
 /// Ours in an expression.
@@ -48,29 +71,31 @@ fn families(metrics: &str) -> BTreeSet<String> {
     types.map(|(name, kind)| if kind == "counter" { format!("{name}_total") } else { name.to_owned() }).collect()
 }
 
-/// Ends with whoever started it.
-struct Running(Child);
+/// Ends with whoever started it. What it says is kept open to the end: it goes on to say things.
+struct Running {
+    process: Child,
+    said: Lines<BufReader<ChildStdout>>,
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
-/// `/metrics` of a process that is started for it.
-fn scraped(deploy: &Deploy) -> Result<String, String> {
+/// A process that is started for this, and where its admin listener is.
+fn start(deploy: &Deploy) -> Result<(Running, String), String> {
     let mut shop = Command::new(&deploy.shop);
     shop.args(["dev", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data"]).arg(deploy.scratch.join("data"));
     let started = shop.env("RUST_LOG", "error").stdout(Stdio::piped()).spawn();
-    let mut shop = Running(started.map_err(|error| format!("cannot run the shop: {error}"))?);
-    let output = shop.0.stdout.take().ok_or("the shop says nothing")?;
-    // Kept to the end: it goes on to say things.
-    let mut lines = BufReader::new(output).lines();
-    let said = lines.by_ref().map_while(Result::ok).find(|line| line.contains("/status"));
+    let mut process = started.map_err(|error| format!("cannot run the shop: {error}"))?;
+    let output = process.stdout.take().ok_or("the shop says nothing")?;
+    let mut running = Running { process, said: BufReader::new(output).lines() };
+    let said = running.said.by_ref().map_while(Result::ok).find(|line| line.contains("/status"));
     let address = said.as_deref().and_then(|line| line.split_once("http://")?.1.split_once('/'));
     let (address, _) = address.ok_or("the shop does not say where its admin listener is")?;
-    ask(address).map_err(|error| format!("cannot ask {address} for metrics: {error}"))
+    Ok((running, address.to_owned()))
 }
 
 fn ask(address: &str) -> std::io::Result<String> {
