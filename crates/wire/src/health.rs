@@ -1,4 +1,4 @@
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures_util::future::{join_all, select};
 use runtime::Shutdown;
@@ -18,7 +18,9 @@ pub(crate) async fn watch(caller: Caller, shutdown: Shutdown) {
             look_up(&caller).await;
         }
         round += 1;
-        join_all(caller.instances().known().iter().map(|instance| ask(&caller, instance))).await;
+        let asked = join_all(caller.instances().known().iter().map(|instance| ask(&caller, instance.clone()))).await;
+        // Those that are back are known before those that go: where one takes the place of the other, there is always one.
+        asked.into_iter().flatten().for_each(|instance| note(&instance, false));
         let pause = caller.runtime().sleep(ASK_EVERY);
         select(std::pin::pin!(shutdown.requested()), pause).await;
         if shutdown.is_requested() {
@@ -27,8 +29,16 @@ pub(crate) async fn watch(caller: Caller, shutdown: Shutdown) {
     }
 }
 
-async fn ask(caller: &Caller, instance: &Instance) {
-    let is_ready = caller.is_ready(instance.address()).await;
+/// Notes an instance that takes calls, and returns one that takes none.
+async fn ask(caller: &Caller, instance: Arc<Instance>) -> Option<Arc<Instance>> {
+    if !caller.is_ready(instance.address()).await {
+        return Some(instance);
+    }
+    note(&instance, true);
+    None
+}
+
+fn note(instance: &Instance, is_ready: bool) {
     if instance.standing().set_ready(is_ready) {
         if is_ready {
             tracing::info!(instance = %instance.address(), "an instance takes calls");

@@ -109,7 +109,9 @@ impl Inner {
                 return Err(NoAnswer::NotSent);
             }
         };
-        if response.headers_mut().remove(wire::ENDING).is_some() && standing.set_ready(false) {
+        let is_ending = response.headers_mut().remove(wire::ENDING).is_some();
+        // It takes requests until it is gone: that is better than nothing while no other one is known to be back.
+        if is_ending && self.is_another_healthy(attempt.instance()) && standing.set_ready(false) {
             tracing::info!(instance = %address, "an API Gateway is ending: it gets no further requests");
         }
         match response.status() {

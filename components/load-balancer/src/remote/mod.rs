@@ -91,6 +91,11 @@ impl Inner {
         Some(self.known.begin(instance, part))
     }
 
+    fn is_another_healthy(&self, than: &Instance) -> bool {
+        let known = self.known.known();
+        known.iter().any(|other| !std::ptr::eq(&**other, than) && other.standing().is_healthy())
+    }
+
     /// Sends a request once more; `None` where there is no other instance, or the budget is spent.
     async fn again(&self, kind: Kind, tried: &Instance, copy: Copy) -> Option<Ended> {
         let attempt = self.pick(kind, Some(tried))?;

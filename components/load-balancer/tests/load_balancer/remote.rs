@@ -308,6 +308,28 @@ async fn a_gateway_that_drains_fails_no_request() {
 }
 
 #[tokio::test]
+async fn gateways_that_are_replaced_one_after_the_other_fail_no_request() {
+    let (first, second) = (apart(echo), apart(echo));
+    let running = balanced(&[first.address, second.address]).await;
+    first.is_ending.store(true, SeqCst);
+    let mut by_first = usize::MAX;
+    while by_first != first.answered.load(SeqCst) {
+        by_first = first.answered.load(SeqCst);
+        for _ in 0..20 {
+            assert_eq!(running.ask(POST).await.status, 200);
+        }
+    }
+    // The first one is back and nobody knows it yet; the second one begins to end at that moment.
+    first.is_ending.store(false, SeqCst);
+    second.is_ending.store(true, SeqCst);
+    let began = std::time::Instant::now();
+    while by_first == first.answered.load(SeqCst) {
+        assert_eq!(running.ask(POST).await.status, 200, "it is still there");
+        assert!(began.elapsed() < PATIENCE, "the first one is asked again");
+    }
+}
+
+#[tokio::test]
 async fn without_a_gateway_requests_are_refused_and_served_again_when_one_is_back() {
     let gateway = apart(echo);
     let running = balanced(&[gateway.address]).await;
