@@ -93,6 +93,21 @@ impl PostgresServer {
         Ok(standby)
     }
 
+    /// Makes a standby, running or stopped, the successor of `primary`, which has ended: it comes up at that one's address,
+    /// where everybody looks for it, and takes commits from then on.
+    ///
+    /// # Errors
+    /// [`Error::NotInstalled`]; what is said where it does not start or is no standby.
+    pub fn succeed(&mut self, primary: &Self) -> Result<(), Error> {
+        let program = Program::PgCtl.find()?;
+        self.stop()?;
+        self.port = primary.port;
+        self.start()?;
+        let mut command = self.run_as.command(&program);
+        command.args(["promote", "--wait", "-D"]).arg(&self.data).current_dir(self.folder.path());
+        program::run(&program, &mut command)
+    }
+
     /// Changes a setting of `postgresql.conf`; it holds from the next start on.
     pub fn set(&mut self, name: &str, value: &str) {
         self.settings.retain(|(known, _)| known != name);

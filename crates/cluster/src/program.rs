@@ -15,6 +15,8 @@ pub enum Program {
     Postgres,
     /// Copies a running PostgreSQL.
     PgBasebackup,
+    /// Tells a PostgreSQL what to do.
+    PgCtl,
     /// NATS with JetStream.
     Nats,
     /// A load balancer of others.
@@ -26,7 +28,7 @@ impl Program {
     #[must_use]
     pub fn package(self) -> &'static str {
         match self {
-            Self::Initdb | Self::Postgres | Self::PgBasebackup => "postgresql",
+            Self::Initdb | Self::Postgres | Self::PgBasebackup | Self::PgCtl => "postgresql",
             Self::Nats => "nats-server",
             Self::Haproxy => "haproxy",
         }
@@ -37,6 +39,7 @@ impl Program {
             Self::Initdb => "initdb",
             Self::Postgres => "postgres",
             Self::PgBasebackup => "pg_basebackup",
+            Self::PgCtl => "pg_ctl",
             Self::Nats => "nats-server",
             Self::Haproxy => "haproxy",
         }

@@ -95,6 +95,12 @@ impl Service {
         Ok(())
     }
 
+    /// Changes a setting, a variable of its environment; it holds from the next [`Service::restart`] on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.settings.retain(|(known, _)| known != name);
+        self.settings.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Waits until it says that it is ready.
     ///
     /// # Errors

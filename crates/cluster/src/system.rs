@@ -48,15 +48,25 @@ impl System {
     /// # Errors
     /// Whatever does not start, with what it said.
     pub fn start(binary: &Path) -> Result<Self, Error> {
+        Self::start_with(binary, &[])
+    }
+
+    /// As [`System::start`], with `others`, variables of every service's environment.
+    ///
+    /// # Errors
+    /// As [`System::start`].
+    pub fn start_with(binary: &Path, others: &[(&str, &str)]) -> Result<Self, Error> {
         let mut log = Postgres::new().start()?;
         let log_standby = log.standby()?;
         // Only now: before there is a standby, nobody could confirm a commit.
         log.set("synchronous_standby_names", "*");
         log.stop()?;
         log.start()?;
-        let rows = Postgres::new().start()?;
+        // A replica whose primary is back looks for it at once, and not only after PostgreSQL's five seconds.
+        let rows = Postgres::new().setting("wal_retrieve_retry_interval", "250ms").start()?;
         let nats = NatsServer::start_cluster(NATS_SERVERS)?;
         let mut settings = settings(&log, &rows, &nats);
+        settings.extend(others.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         migrate(binary, &settings)?;
         let rows_replica = rows.standby()?;
         settings.push(("DIPTYCH__QUERY_DATABASE__READ_URLS".to_owned(), rows_replica.url("postgres")));
