@@ -21,9 +21,9 @@ impl Seen {
         self.0.map_or((None, 0), |(epoch, position)| (Some(epoch.0), row::number(position)))
     }
 
-    /// Whether a log whose end is here has been further.
-    fn is_beyond(self, epoch: EpochId, position: u64) -> bool {
-        self.0.is_some_and(|(seen, furthest)| seen == epoch && position < furthest)
+    /// How many events have been seen that a log whose end is here does not have.
+    fn missing(self, epoch: EpochId, position: u64) -> u64 {
+        self.0.filter(|(seen, _)| *seen == epoch).map_or(0, |(_, furthest)| furthest.saturating_sub(position))
     }
 
     pub(super) fn note(&mut self, epoch: EpochId, position: Option<Position>) {
@@ -49,23 +49,27 @@ impl Connections {
         let seen = *self.seen.lock();
         let row = connection.query_one(SUSPECT, &[]).await?;
         let (epoch, position) = (EpochId(row.try_get(0)?), row.try_get::<_, i64>(1)?.cast_unsigned());
-        if !row.try_get::<_, bool>(2)? && !seen.is_beyond(epoch, position) {
+        if !row.try_get::<_, bool>(2)? && seen.missing(epoch, position) == 0 {
             return Ok(());
         }
+        let missing = seen.missing(epoch, position);
         let (seen_epoch, seen_position) = seen.parameters();
         let (fresh, now) = (self.runtime().uuid(), self.runtime().wall_clock().as_microsecond());
         let statement = "SELECT diptych.recognise($1, $2, $3, $4)";
         let epoch: Uuid =
             connection.query_one(statement, &[&seen_epoch, &seen_position, &fresh, &now]).await?.try_get(0)?;
         if epoch == fresh {
-            tracing::warn!(log.epoch = %epoch, "the log goes on in another life: its server or its end is not what it was");
+            tracing::warn!(
+                log.epoch = %epoch, log.position = position, lost.events = missing,
+                "the log goes on in another life: its server or its end is not what it was, and what was seen beyond that is lost"
+            );
         }
         Ok(())
     }
 
     /// As [`Connections::recognise`], once the end of the log is seen to be nearer than it was.
     pub(super) async fn recognise_fall(&self, seen: Seen, epoch: EpochId, position: Option<Position>) -> Result<bool> {
-        if !seen.is_beyond(epoch, Position::count(position)) {
+        if seen.missing(epoch, Position::count(position)) == 0 {
             return Ok(false);
         }
         let connection = self.for_others().await?;
