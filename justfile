@@ -32,6 +32,10 @@ tidy:
 deploy *arguments:
     cargo xtask deploy {{arguments}}
 
+# a whole system of processes under load and faults, such as `just drill queue-outage`
+drill *arguments:
+    cargo xtask drill {{arguments}}
+
 # the documentation of all crates
 doc:
     cargo doc --no-deps --workspace --open

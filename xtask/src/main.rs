@@ -1,10 +1,12 @@
 //! The project's own checks. `cargo xtask tidy` compares Cargo's graph, the folders and the documents with each other;
 //! `cargo xtask test` sees to the servers that tests start and runs all tests; `cargo xtask cluster` starts and removes a whole
-//! system of processes on this machine; `cargo xtask deploy` checks the files by which one is deployed.
+//! system of processes on this machine, and `cargo xtask drill` holds a drill with such a system; `cargo xtask deploy` checks the
+//! files by which one is deployed.
 
 mod architecture;
 mod cluster;
 mod deploy;
+mod drill;
 mod error_pages;
 mod graph;
 mod test;
@@ -22,9 +24,10 @@ fn main() -> ExitCode {
         Some(("cluster", [verb])) => cluster::run(verb),
         Some(("deploy", [])) => deploy::run(false),
         Some(("deploy", [flag])) if flag == "--install" => deploy::run(true),
+        Some(("drill", arguments @ [_, ..])) => drill::run(arguments),
         _ => {
             eprintln!(
-                "usage: cargo xtask tidy\n       cargo xtask test [ARGUMENTS OF cargo test]\n       cargo xtask cluster up|down\n       cargo xtask deploy [--install]"
+                "usage: cargo xtask tidy\n       cargo xtask test [ARGUMENTS OF cargo test]\n       cargo xtask cluster up|down\n       cargo xtask drill DRILL [ARGUMENTS], and `cargo xtask drill --help`\n       cargo xtask deploy [--install]"
             );
             ExitCode::from(2)
         }

@@ -6,8 +6,8 @@ use std::{
 use cluster::Program;
 
 /// What tests start.
-const NEEDED: [Program; 5] =
-    [Program::Initdb, Program::Postgres, Program::PgBasebackup, Program::Nats, Program::Haproxy];
+const NEEDED: [Program; 6] =
+    [Program::Initdb, Program::Postgres, Program::PgBasebackup, Program::PgCtl, Program::Nats, Program::Haproxy];
 
 /// Installs the servers that are missing, where that is allowed, and runs all tests. `arguments` go to `cargo test`.
 pub(crate) fn run(arguments: &[String]) -> ExitCode {
