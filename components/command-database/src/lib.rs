@@ -2,12 +2,13 @@
 //!
 //! Write through [`EventStore::append`] (many tasks at once: through [`GroupCommit`]), read through [`EventStore::read`];
 //! all else is private. [`SqliteEventStore`] is the log of one process, [`PostgresEventStore`] that of many. [`LogScan`]
-//! reads past damage, for whoever verifies a log.
+//! reads past damage, for whoever verifies or copies a log.
 
 mod batch;
 mod chain;
 mod error;
 mod postgres;
+mod scan;
 mod sqlite;
 mod store;
 mod telemetry;
@@ -16,11 +17,12 @@ pub use self::{
     batch::{Answer, Group, GroupCommit, GroupLimits, Groups},
     chain::{Content, chain, digest, verify_link},
     error::Error,
-    postgres::{PostgresConfig, PostgresEventStore},
-    sqlite::{
-        LogScan, OnFatal, Scanned, ScannedEvent, ScannedMark, ScannedRecord, ScannedSlice, ScannedSnapshot,
-        ScannedStream, SqliteConfig, SqliteEventStore,
+    postgres::{PostgresConfig, PostgresEventStore, PostgresLogScan},
+    scan::{
+        LogScan, Marks, Previous, Scanned, ScannedEpoch, ScannedEvent, ScannedHead, ScannedMark, ScannedRecord,
+        ScannedSlice, ScannedSnapshot, ScannedStream,
     },
+    sqlite::{OnFatal, SqliteConfig, SqliteEventStore, SqliteLogScan},
     store::{
         Append, Decision, EventStore, ExpectedVersion, Head, Idempotency, IdempotencyRecord, Load, Loaded, Outcome,
         ReadLimit, RelayLease, Snapshot, StoredDecision,

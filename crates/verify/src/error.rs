@@ -13,19 +13,31 @@ pub enum Error {
         path: PathBuf,
     },
     /// The log cannot be read at all.
-    #[error("cannot verify the log {path}")]
+    #[error("cannot verify the log {log}")]
     Log {
-        /// The file.
-        path: PathBuf,
+        /// The file or database.
+        log: String,
         /// Why not.
         source: command_database::Error,
     },
     /// The rows cannot be read at all.
-    #[error("cannot verify the rows in {path}")]
+    #[error("cannot verify the rows in {rows}")]
     Rows {
-        /// The file.
-        path: PathBuf,
+        /// The file or database.
+        rows: String,
         /// Why not.
         source: query_database::Error,
     },
+}
+
+impl Error {
+    /// Whether a server does not answer: nothing is known of what it has.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        match self {
+            Self::Log { source, .. } => matches!(source, command_database::Error::Connect { .. }),
+            Self::Rows { source, .. } => matches!(source, query_database::Error::Unreachable { .. }),
+            Self::Missing { .. } => false,
+        }
+    }
 }

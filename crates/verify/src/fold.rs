@@ -54,9 +54,19 @@ pub(crate) struct Place {
     pub(crate) generation: u64,
 }
 
+/// Rows that were read together, and so are folded equally far.
+struct Slice {
+    /// The last of them; `None` for the slice that has all others.
+    last: Option<RowKey>,
+    checkpoint: u64,
+}
+
 pub(crate) struct Fold {
     place: Place,
-    checkpoint: u64,
+    /// In the order of their keys.
+    slices: Vec<Slice>,
+    /// Their checkpoints, in order, each once.
+    checkpoints: Vec<u64>,
     /// Keeps every row: it never has to be given one.
     folder: Box<dyn Folder>,
     rows: HashMap<RowKey, Pair>,
@@ -67,31 +77,63 @@ pub(crate) struct Fold {
 impl Fold {
     pub(crate) fn new(place: Place, projection: &dyn ProjectionType) -> Self {
         let folder = projection.folder(usize::MAX);
-        Self { place, checkpoint: 0, folder, rows: HashMap::new(), reached: 0, failed: false }
+        let (slices, checkpoints, rows) = (Vec::new(), Vec::new(), HashMap::new());
+        Self { place, slices, checkpoints, folder, rows, reached: 0, failed: false }
     }
 
     pub(crate) fn stored(&mut self, key: RowKey, print: Print) {
         self.rows.entry(key).or_default().stored = Some(print);
     }
 
-    /// How far the rows are said to be folded.
-    pub(crate) fn up_to(&mut self, checkpoint: u64) {
-        self.checkpoint = checkpoint;
+    /// The rows up to key `last`, from those of the call before, are said to be folded so far.
+    pub(crate) fn up_to(&mut self, last: Option<RowKey>, checkpoint: u64) {
+        self.slices.push(Slice { last, checkpoint });
+        if let Err(place) = self.checkpoints.binary_search(&checkpoint) {
+            self.checkpoints.insert(place, checkpoint);
+        }
+    }
+
+    /// Up to where the furthest of the rows are folded.
+    fn furthest(&self) -> u64 {
+        self.checkpoints.last().copied().unwrap_or_default()
+    }
+
+    fn checkpoint_of(&self, key: &RowKey) -> u64 {
+        let before = |slice: &Slice| slice.last.as_ref().is_some_and(|last| last < key);
+        self.slices.get(self.slices.partition_point(before)).map_or(0, |slice| slice.checkpoint)
     }
 
     /// Folds those of `events` that the rows contain. They follow on those of the call before.
+    ///
+    /// What is folded at a time goes beyond no checkpoint: the rows that were read with it contain all of it, or nothing.
     pub(crate) fn advance(&mut self, events: &[Arc<Recorded>], findings: &mut Findings) {
-        let contained = events.partition_point(|event| event.position.get() <= self.checkpoint);
-        let Some(last) = events[..contained].last() else { return };
+        let mut rest = events;
+        while let Some(first) = rest.first().map(|event| event.position.get()) {
+            let next = self.checkpoints.partition_point(|checkpoint| *checkpoint < first);
+            let Some(checkpoint) = self.checkpoints.get(next).copied() else { return };
+            let (contained, after) = rest.split_at(rest.partition_point(|event| event.position.get() <= checkpoint));
+            self.step(contained, checkpoint, findings);
+            rest = after;
+        }
+    }
+
+    fn step(&mut self, events: &[Arc<Recorded>], checkpoint: u64, findings: &mut Findings) {
+        let (Some(first), Some(last)) = (events.first(), events.last()) else { return };
         if self.failed {
             return;
         }
-        match fold(self.folder.as_mut(), &events[..contained]) {
-            Ok(writes) => writes.into_iter().for_each(|write| self.folded(write)),
+        match fold(self.folder.as_mut(), events) {
+            Ok(writes) => {
+                for write in writes {
+                    if self.checkpoint_of(&write.key) >= checkpoint {
+                        self.folded(write);
+                    }
+                }
+            }
             Err((position, found)) => {
                 self.failed = true;
                 let Place { read_model, generation } = self.place.clone();
-                let position = position.unwrap_or(events[0].position.get());
+                let position = position.unwrap_or(first.position.get());
                 findings.add(Violation::FoldFailed { read_model, generation, position, found });
             }
         }
@@ -109,11 +151,11 @@ impl Fold {
     /// Compares; `false` where that cannot be done. `untrusted` is the first position that could not be folded.
     pub(crate) fn finish(self, untrusted: Option<u64>, findings: &mut Findings) -> bool {
         let Place { read_model, generation } = self.place.clone();
-        if let Some(position) = untrusted.filter(|position| *position <= self.checkpoint) {
+        if let Some(position) = untrusted.filter(|position| *position <= self.furthest()) {
             findings.add(Violation::NotJudged { read_model, generation, position });
             return false;
         }
-        if self.failed || self.reached < self.checkpoint {
+        if self.failed || self.reached < self.furthest() {
             return false;
         }
         let mut different: Vec<(RowKey, Pair)> =

@@ -1,10 +1,10 @@
 //! Every generation: its rows as they are stored, and where its checkpoint says it stands.
 
 use model::{EpochId, Hash, Lineage, Position, ProjectionType, ReadModel, Registry};
-use query_database::{RowScan, ScannedCheckpoint, ScannedGeneration, ScannedRow};
+use query_database::{ScannedCheckpoint, ScannedGeneration, ScannedRow, ScannedSlice};
 
 use crate::{
-    GenerationReport, Violation,
+    GenerationReport, Rows, Violation,
     findings::Findings,
     fold::{Fold, Place, Print, shown},
     guard::guarded,
@@ -13,27 +13,51 @@ use crate::{
 pub(crate) struct Generation {
     pub(crate) report: GenerationReport,
     place: Place,
-    hash: Hash,
-    lineage: Option<Lineage>,
-    /// The log's hash at the checkpoint: as stored, and as computed.
-    in_log: Option<(Hash, Hash)>,
-    belongs_to: Option<u64>,
+    /// Of its rows; where they were read in slices while it went on, several.
+    checkpoints: Vec<Checkpoint>,
     /// For a generation of this binary's version and shape.
     pub(crate) fold: Option<Fold>,
 }
 
-/// Reads all generations, each in a snapshot of its own.
+struct Checkpoint {
+    position: u64,
+    hash: Hash,
+    lineage: Option<Lineage>,
+    /// The log's hash there: as stored, and as computed.
+    in_log: Option<(Hash, Hash)>,
+    /// The position whose hash it has.
+    belongs_to: Option<u64>,
+}
+
+/// Reads all generations.
 pub(crate) fn read(
-    scan: &RowScan,
+    rows: &Rows,
     registry: &Registry,
     findings: &mut Findings,
 ) -> Result<Vec<Generation>, query_database::Error> {
-    let generations = scan.generations()?;
-    Ok(generations.iter().filter_map(|scanned| Generation::read(scan, scanned, registry, findings)).collect())
+    let mut generations = Vec::new();
+    for scanned in rows.generations()? {
+        generations.extend(Generation::read(rows, &scanned, registry, findings)?);
+    }
+    Ok(generations)
+}
+
+/// The rows of a generation have been read.
+struct Read {
+    /// Of the last that were read.
+    checkpoint: ScannedCheckpoint,
+    checkpoints: Vec<Checkpoint>,
+    count: u64,
+    fold: Option<Fold>,
 }
 
 impl Generation {
-    fn read(scan: &RowScan, scanned: &ScannedGeneration, registry: &Registry, findings: &mut Findings) -> Option<Self> {
+    fn read(
+        rows: &Rows,
+        scanned: &ScannedGeneration,
+        registry: &Registry,
+        findings: &mut Findings,
+    ) -> Result<Option<Self>, query_database::Error> {
         let place = Place { read_model: scanned.name.clone(), generation: scanned.generation.0 };
         let ours = registry.find_projection(&scanned.name).filter(|projection| {
             let declared = projection.read_model();
@@ -48,8 +72,8 @@ impl Generation {
         if !declared.is_sound {
             findings.add(wrong("what it is declared to be is not what it was made as"));
         }
-        let read_model = declared.read_model?;
-        let mut rows = Rows {
+        let Some(read_model) = declared.read_model else { return Ok(None) };
+        let rows_of = RowsOf {
             read_model,
             projection: ours.map(|projection| &**projection),
             fold: ours.map(|projection| Fold::new(place.clone(), &**projection)),
@@ -57,47 +81,48 @@ impl Generation {
             count: 0,
             findings,
         };
-        let read = scan.rows(scanned.generation, read_model, |row| rows.row(row));
-        let (count, mut fold) = (rows.count, rows.fold);
-        let checkpoint = match read {
-            Ok(Some(checkpoint)) => checkpoint,
+        let Read { checkpoint, checkpoints, count, fold } = match rows_of.read(rows, scanned.generation) {
+            Ok(Some(read)) => read,
             Ok(None) => {
                 findings.add(wrong("it has no checkpoint"));
-                return None;
+                return Ok(None);
+            }
+            Err(error @ query_database::Error::Unreachable { .. }) => return Err(error),
+            // One that nobody needs any more may be removed meanwhile.
+            Err(_) if !rows.generations()?.iter().any(|present| present.generation == scanned.generation) => {
+                return Ok(None);
             }
             Err(error) => {
                 findings.add(wrong(&crate::report::chain(&error)));
-                return None;
+                return Ok(None);
             }
         };
-        let position = checkpoint.position.cast_unsigned();
-        if let Some(fold) = &mut fold {
-            fold.up_to(position);
-        }
-        let ScannedCheckpoint { serving, hash, lineage, held, forked, .. } = checkpoint;
+        let ScannedCheckpoint { serving, position, held, forked, .. } = checkpoint;
         let report = GenerationReport {
             read_model: scanned.name.clone(),
             version: scanned.version,
             generation: scanned.generation.0,
             serving,
             held,
-            checkpoint: position,
+            checkpoint: position.cast_unsigned(),
             rows: count,
             compared_with_fold: false,
             is_of_this_binary: fold.is_some(),
             is_replaced: forked && !serving,
         };
         let fold = fold.filter(|_| !report.is_replaced);
-        Some(Self { report, place, hash, lineage, in_log: None, belongs_to: None, fold })
+        Ok(Some(Self { report, place, checkpoints, fold }))
     }
 
     /// Called for each event, with the hash that is stored and the one that should be.
     pub(crate) fn event(&mut self, position: u64, stored: Hash, computed: Hash) {
-        if position == self.report.checkpoint {
-            self.in_log = Some((stored, computed));
-        }
-        if stored == self.hash {
-            self.belongs_to = Some(position);
+        for checkpoint in &mut self.checkpoints {
+            if position == checkpoint.position {
+                checkpoint.in_log = Some((stored, computed));
+            }
+            if stored == checkpoint.hash {
+                checkpoint.belongs_to = Some(position);
+            }
         }
     }
 
@@ -107,15 +132,19 @@ impl Generation {
         if self.report.is_replaced {
             return;
         }
-        self.checkpoint(head, lineage, findings);
+        for checkpoint in &self.checkpoints {
+            checkpoint.check(&self.place, head, lineage, findings);
+        }
         if let Some(fold) = self.fold.take() {
             self.report.compared_with_fold = fold.finish(untrusted, findings);
         }
     }
+}
 
-    fn checkpoint(&self, head: u64, lineage: &Lineage, findings: &mut Findings) {
-        let Place { read_model, generation } = self.place.clone();
-        let checkpoint = self.report.checkpoint;
+impl Checkpoint {
+    fn check(&self, place: &Place, head: u64, lineage: &Lineage, findings: &mut Findings) {
+        let Place { read_model, generation } = place.clone();
+        let checkpoint = self.position;
         if checkpoint > head {
             findings.add(Violation::CheckpointBeyondHead { read_model, generation, checkpoint, head });
             return;
@@ -158,7 +187,7 @@ fn declared<'a>(scanned: &'a ScannedGeneration, ours: Option<&'a ReadModel>) -> 
 }
 
 /// Takes in the rows of one generation.
-struct Rows<'a> {
+struct RowsOf<'a> {
     read_model: &'a ReadModel,
     projection: Option<&'a dyn ProjectionType>,
     fold: Option<Fold>,
@@ -167,7 +196,33 @@ struct Rows<'a> {
     findings: &'a mut Findings,
 }
 
-impl Rows<'_> {
+impl RowsOf<'_> {
+    /// Slice after slice; `None` where there is no checkpoint.
+    fn read(
+        mut self,
+        rows: &Rows,
+        generation: query_database::Generation,
+    ) -> Result<Option<Read>, query_database::Error> {
+        let (mut checkpoints, mut after) = (Vec::<Checkpoint>::new(), None);
+        let read_model = self.read_model;
+        loop {
+            let slice = rows.slice(generation, read_model, after.as_ref(), |row| self.row(row))?;
+            let Some(ScannedSlice { checkpoint, last }) = slice else { return Ok(None) };
+            let (position, hash) = (checkpoint.position.cast_unsigned(), checkpoint.hash);
+            if let Some(fold) = &mut self.fold {
+                fold.up_to(last.clone(), position);
+            }
+            if checkpoints.last().is_none_or(|known| (known.position, known.hash) != (position, hash)) {
+                let lineage = checkpoint.lineage.clone();
+                checkpoints.push(Checkpoint { position, hash, lineage, in_log: None, belongs_to: None });
+            }
+            after = last;
+            if after.is_none() {
+                return Ok(Some(Read { checkpoint, checkpoints, count: self.count, fold: self.fold }));
+            }
+        }
+    }
+
     fn row(&mut self, row: Result<ScannedRow<'_>, (model::RowKey, String)>) {
         self.count += 1;
         let row = match row {

@@ -1,10 +1,10 @@
 //! Shows that log, rows and checkpoints agree: beside a running system or on a stopped one, writing nothing.
 //!
-//! [`run`] reads the rows first, keeping a digest of each, then folds the log once with this binary's code, up to each
-//! generation's checkpoint, and compares. What it finds is a list of [`Violation`]s in a [`Report`]; only where a file cannot
-//! be read at all is there an [`Error`] instead.
+//! [`run`] (of an embedded system) and [`run_on`] (of any) read the rows first, keeping a digest of each, then fold the log once
+//! with this binary's code, up to each generation's checkpoint, and compare. What they find is a list of [`Violation`]s in a
+//! [`Report`]; only where log or rows cannot be read at all is there an [`Error`] instead.
 //!
-//! It cannot show who wrote an event, that the log was cut off cleanly at its end, or what a client meant.
+//! It cannot show who wrote an event, that an embedded log was cut off cleanly at its end, or what a client meant.
 //!
 //! # Memory
 //! Some 50 MB, 16 bytes for each stream, and for each row of a generation of this binary about 500 bytes, twice its key, and
@@ -19,6 +19,7 @@ mod guard;
 mod log;
 mod records;
 mod report;
+mod rows;
 mod run;
 mod snapshots;
 mod streams;
@@ -27,6 +28,7 @@ mod violation;
 pub use self::{
     error::Error,
     report::{GenerationReport, LogReport, Report},
-    run::run,
+    rows::Rows,
+    run::{run, run_on},
     violation::Violation,
 };

@@ -1,8 +1,8 @@
 //! One event after the other: positions, hash chain, checksum, time, and what [`crate::streams`] and [`crate::command`] check.
 
-use command_database::{Scanned, ScannedEvent, chain};
+use command_database::{Marks, Scanned, ScannedEpoch, ScannedEvent, ScannedHead, chain};
 use jiff::Timestamp;
-use model::{EpochId, Hash, Lineage, Position};
+use model::{Hash, Lineage, Position};
 
 use crate::{Violation, command::Commands, findings::Findings, streams::Streams};
 
@@ -30,12 +30,13 @@ pub(crate) struct LogCheck {
 }
 
 impl LogCheck {
-    pub(crate) fn new() -> Self {
+    /// For a log that has these marks.
+    pub(crate) fn new(marks: &Marks) -> Self {
         Self {
             next: 1,
             link: Link::Known { stored: Hash::default(), computed: Hash::default() },
             recorded_at: None,
-            streams: Streams::default(),
+            streams: Streams::new(marks),
             commands: Commands::default(),
             events: 0,
             head: 0,
@@ -62,6 +63,19 @@ impl LogCheck {
                 findings.add(Violation::EventUnreadable { position, found });
                 None
             }
+        }
+    }
+
+    /// All events have been passed: compares with what is kept of the log's end beside them.
+    pub(crate) fn end(&self, head: ScannedHead, findings: &mut Findings) {
+        let Some((kept, kept_hash)) = head.kept else { return };
+        let is_other_hash = matches!(self.link, Link::Known { stored, .. } if stored != kept_hash);
+        if kept.cast_unsigned() != self.head || is_other_hash {
+            let hash = match self.link {
+                Link::Known { stored, .. } => Some(stored),
+                Link::Unknown => None,
+            };
+            findings.add(Violation::Head { kept, kept_hash, head: self.head, hash });
         }
     }
 
@@ -136,19 +150,19 @@ impl LogCheck {
 }
 
 /// Checks the epochs as they are stored, and gives what positions can be looked up in.
-pub(crate) fn lineage(epochs: &[(i64, EpochId, i64)], head: u64, findings: &mut Findings) -> Lineage {
+pub(crate) fn lineage(epochs: &[ScannedEpoch], head: u64, findings: &mut Findings) -> Lineage {
     let mut report = |found: String| findings.add(Violation::Lineage { found });
     if epochs.is_empty() {
         report("there is no epoch at all".to_owned());
     }
-    for (place, (ordinal, id, first)) in (1_i64..).zip(epochs) {
+    for (place, ScannedEpoch { ordinal, id, first, .. }) in (1_i64..).zip(epochs) {
         let before = usize::try_from(place - 2).ok().and_then(|index| epochs.get(index));
         if *ordinal != place {
             report(format!("epoch {id} has ordinal {ordinal}, {place} comes next"));
         }
         match before {
             None if *first != 1 => report(format!("the first epoch {id} begins at position {first}, not at 1")),
-            Some((_, _, earlier)) if first < earlier => {
+            Some(ScannedEpoch { first: earlier, .. }) if first < earlier => {
                 report(format!("epoch {id} begins at position {first}, the one before it at {earlier}"));
             }
             _ => {}
@@ -159,6 +173,6 @@ pub(crate) fn lineage(epochs: &[(i64, EpochId, i64)], head: u64, findings: &mut 
     }
     let epochs = epochs
         .iter()
-        .filter_map(|(_, id, first)| Some(model::Epoch { id: *id, first: Position::new(first.cast_unsigned())? }));
+        .filter_map(|epoch| Some(model::Epoch { id: epoch.id, first: Position::new(epoch.first.cast_unsigned())? }));
     Lineage(epochs.collect())
 }

@@ -9,14 +9,13 @@ use crate::{Violation, findings::Findings};
 const SLICE: u32 = 10_000;
 
 /// Returns how many there are.
-pub(crate) fn check(scan: &LogScan, findings: &mut Findings) -> u64 {
+pub(crate) fn check(scan: &mut dyn LogScan, findings: &mut Findings) -> u64 {
     let (mut after, mut count) = (Hash::default(), 0);
     loop {
         let records = match scan.records(after, SLICE) {
             Ok(records) => records,
             Err(error) => {
-                let found = crate::report::chain(&error);
-                findings.add(Violation::TableUnreadable { table: "idempotency", found });
+                findings.unreadable("idempotency", error);
                 return count;
             }
         };

@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, error::Error, fmt, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, error::Error, fmt, time::Duration};
 
 use serde::Serialize;
 
@@ -9,8 +9,8 @@ use crate::{Violation, findings::Findings, violation::Remedy};
 pub struct Report {
     /// The log.
     pub log: LogReport,
-    /// The file with the rows.
-    pub rows: PathBuf,
+    /// The file or database with the rows.
+    pub rows: String,
     /// Every generation in it.
     pub generations: Vec<GenerationReport>,
     /// The first violations; the rest is counted.
@@ -26,8 +26,8 @@ pub struct Report {
 /// What was checked in the log.
 #[derive(Clone, Debug, Serialize)]
 pub struct LogReport {
-    /// The file.
-    pub path: PathBuf,
+    /// The file or database.
+    pub name: String,
     /// The last position; 0 while the log is empty.
     pub head: u64,
     /// Events that could be read.
@@ -76,14 +76,14 @@ pub struct GenerationReport {
 impl Report {
     pub(crate) fn new(
         log: LogReport,
-        rows: PathBuf,
+        rows: String,
         generations: Vec<GenerationReport>,
         findings: Findings,
         duration: Duration,
     ) -> Self {
         let holds = findings.total() == 0;
         let duration_seconds = duration.as_secs_f64();
-        let Findings { kept: violations, counts } = findings;
+        let Findings { kept: violations, counts, .. } = findings;
         Self { log, rows, generations, violations, counts, duration_seconds, holds }
     }
 
@@ -124,7 +124,7 @@ impl fmt::Display for Report {
 
 impl fmt::Display for LogReport {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(formatter, "Log   {}", self.path.display())?;
+        writeln!(formatter, "Log   {}", self.name)?;
         let compared = format!(
             "{} of {}, {} of another shape",
             self.snapshots_compared, self.snapshots, self.snapshots_of_other_shape
@@ -146,7 +146,7 @@ impl fmt::Display for LogReport {
 
 impl Report {
     fn write_generations(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(formatter, "\nRows  {}", self.rows.display())?;
+        writeln!(formatter, "\nRows  {}", self.rows)?;
         let line = ["read model", "version", "generation", "checkpoint", "rows", "compared with"];
         let mut lines = vec![line.map(str::to_owned)];
         lines.extend(self.generations.iter().map(|generation| {

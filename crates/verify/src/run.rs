@@ -6,12 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use command_database::{LogScan, ReadLimit, Scanned, ScannedEvent};
+use command_database::{LogScan, Marks, ReadLimit, Scanned, ScannedEvent, SqliteLogScan};
 use model::{DecodeError, Recorded, Registry};
-use query_database::RowScan;
 
 use crate::{
-    Error, LogReport, Report, Violation,
+    Error, LogReport, Report, Rows, Violation,
     findings::Findings,
     generations::{self, Generation},
     guard::guarded,
@@ -26,30 +25,45 @@ const SLICE: ReadLimit = ReadLimit { events_max: 16_384, bytes_max: 16 << 20 };
 /// Attempts to read on behind a part of the file that cannot be read, each twice as far behind it.
 const SKIPS_MAX: u32 = 40;
 
-/// Verifies the log in the file `log` and the rows in the file `rows` by the code in `registry`.
+/// Verifies the log in the file `log` and the rows in the file `rows` by the code in `registry`. As [`run_on`].
 ///
-/// Reads only, beside a running system or without one, and blocks until it is done. What is appended while it runs is checked
-/// as part of the log; rows are compared as they were at the beginning.
 /// # Errors
 /// [`Error`] when one of the files is not there, is not one of Diptych's, or cannot be read at all.
 pub fn run(log: &Path, rows: &Path, registry: &Registry) -> Result<Report, Error> {
-    let stopwatch = Stopwatch::start();
     present("log", log)?;
     present("query database", rows)?;
-    let log_error = |source| Error::Log { path: log.to_owned(), source };
-    let rows_error = |source| Error::Rows { path: rows.to_owned(), source };
-    let scan = LogScan::open(log).map_err(log_error)?;
-    let row_scan = RowScan::open(rows).map_err(rows_error)?;
+    let mut scan = SqliteLogScan::open(log).map_err(|source| Error::Log { log: log.display().to_string(), source })?;
+    let rows_error = |source| Error::Rows { rows: rows.display().to_string(), source };
+    run_on(&mut scan, Rows::in_file(rows).map_err(rows_error)?, registry)
+}
+
+/// Verifies `log` and `rows` by the code in `registry`.
+///
+/// Reads only, beside a running system or without one, and blocks until it is done. What is appended while it runs is checked
+/// as part of the log; rows are compared as they were when they were read.
+/// # Errors
+/// [`Error`] when the log or the rows cannot be read at all, or a server is lost on the way.
+pub fn run_on(log: &mut dyn LogScan, rows: Rows, registry: &Registry) -> Result<Report, Error> {
+    let stopwatch = Stopwatch::start();
+    let name = log.name();
+    let rows_name = rows.name().to_owned();
     let mut findings = Findings::default();
-    let generations = generations::read(&row_scan, registry, &mut findings).map_err(rows_error)?;
-    drop(row_scan);
-    let mut pass =
-        Pass { scan, registry, generations, findings, check: LogCheck::new(), snapshots: Snapshots::default() };
-    pass.snapshots = Snapshots::read(&mut pass.scan, registry, &mut pass.findings);
-    let mut log_report = pass.run();
-    log_report.path = log.to_owned();
+    let generations = generations::read(&rows, registry, &mut findings)
+        .map_err(|source| Error::Rows { rows: rows_name.clone(), source })?;
+    drop(rows);
+    let snapshots = Snapshots::read(log, registry, &mut findings);
+    let marks = log.marks().unwrap_or_else(|error| {
+        findings.unreadable("stream_marks", error);
+        Marks::NotKept
+    });
+    let check = LogCheck::new(&marks);
+    let mut pass = Pass { scan: log, registry, generations, findings, check, snapshots };
+    let log_report = LogReport { name: name.clone(), ..pass.run() };
+    if let Some(source) = pass.findings.lost.take() {
+        return Err(Error::Log { log: name, source });
+    }
     let generations = pass.generations.into_iter().map(|generation| generation.report).collect();
-    Ok(Report::new(log_report, rows.to_owned(), generations, pass.findings, stopwatch.read()))
+    Ok(Report::new(log_report, rows_name, generations, pass.findings, stopwatch.read()))
 }
 
 fn present(what: &'static str, path: &Path) -> Result<(), Error> {
@@ -58,7 +72,7 @@ fn present(what: &'static str, path: &Path) -> Result<(), Error> {
 
 /// One pass over the log.
 struct Pass<'a> {
-    scan: LogScan,
+    scan: &'a mut dyn LogScan,
     registry: &'a Registry,
     generations: Vec<Generation>,
     findings: Findings,
@@ -73,25 +87,27 @@ impl Pass<'_> {
         let began = self.scan.begin();
         self.read_on(after);
         let epochs = self.scan.epochs().unwrap_or_else(|error| {
-            self.findings.add(Violation::TableUnreadable { table: "lineage", found: chain(&error) });
+            self.findings.unreadable("lineage", error);
             Vec::new()
         });
         let head = self.check.head;
         let lineage = lineage(&epochs, head, &mut self.findings);
         self.check.commands.interrupt(head + 1, &mut self.findings);
-        self.check.streams.finish(&mut self.scan, &mut self.findings);
-        if began.is_ok()
-            && let Err(error) = self.scan.end()
-        {
-            self.findings.add(Violation::TableUnreadable { table: "streams", found: chain(&error) });
+        self.check.streams.finish(self.scan, &mut self.findings);
+        match self.scan.head() {
+            Ok(kept) => self.check.end(kept, &mut self.findings),
+            Err(error) => self.findings.unreadable("log_head", error),
         }
-        let idempotency_records = records::check(&self.scan, &mut self.findings);
+        if let Err(error) = began.and_then(|()| self.scan.end()) {
+            self.findings.unreadable("streams", error);
+        }
+        let idempotency_records = records::check(self.scan, &mut self.findings);
         self.snapshots.finish(self.check.untrusted.is_none(), &mut self.findings);
         for generation in &mut self.generations {
             generation.finish(head, &lineage, self.check.untrusted, &mut self.findings);
         }
         LogReport {
-            path: std::path::PathBuf::new(),
+            name: String::new(),
             head,
             events: self.check.events,
             commands: self.check.commands.count,
@@ -125,6 +141,10 @@ impl Pass<'_> {
                 None if last.is_none() => return after.max(0),
                 None => {}
                 Some(_) if skips == SKIPS_MAX => return after.max(0),
+                Some(error) if self.findings.is_loss(&error) => {
+                    self.findings.lost.get_or_insert(error);
+                    return after.max(0);
+                }
                 Some(error) => {
                     if skips == 0 {
                         self.check.distrust(after.max(0).cast_unsigned() + 1);

@@ -25,13 +25,12 @@ pub(crate) struct Snapshots {
 }
 
 impl Snapshots {
-    pub(crate) fn read(scan: &mut LogScan, registry: &Registry, findings: &mut Findings) -> Self {
+    pub(crate) fn read(scan: &mut dyn LogScan, registry: &Registry, findings: &mut Findings) -> Self {
         let mut snapshots = Self::default();
         let (found, total) = match scan.snapshots(SAMPLE_MAX) {
             Ok(found) => found,
             Err(error) => {
-                let found = crate::report::chain(&error);
-                findings.add(Violation::TableUnreadable { table: "snapshots", found });
+                findings.unreadable("snapshots", error);
                 return snapshots;
             }
         };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use command_database::{LogScan, ScannedEvent, ScannedMark, ScannedStream};
+use command_database::{LogScan, Marks, Previous, ScannedEvent, ScannedMark, ScannedStream};
 
 use crate::{Violation, findings::Findings};
 
@@ -27,11 +27,22 @@ pub(crate) struct Streams {
     /// Numbers that no stream can have yet where they are met: only a damaged log has them.
     strange: BTreeMap<i64, Reached>,
     marks: Vec<ScannedMark>,
+    /// Versions from one mark to the next; `None` in a log without marks.
+    mark_every: Option<u64>,
     events: u64,
     pub(crate) count: u64,
 }
 
 impl Streams {
+    /// For a log that has these marks.
+    pub(crate) fn new(marks: &Marks) -> Self {
+        let mark_every = match marks {
+            Marks::NotKept => None,
+            Marks::Kept { every, .. } => Some(*every),
+        };
+        Self { mark_every, ..Self::default() }
+    }
+
     pub(crate) fn event(&mut self, scanned: &ScannedEvent, findings: &mut Findings) {
         let event = &scanned.event;
         let (position, version) = (event.position.get(), event.version.get());
@@ -48,14 +59,24 @@ impl Streams {
                 found: version,
             });
         }
-        let expected = (before.last > 0).then_some(before.last);
-        if scanned.previous.map(i64::cast_unsigned) != expected {
-            let (stream, found) = (event.stream.to_string(), scanned.previous);
-            findings.add(Violation::PreviousLink { position, stream, expected, found });
-        }
-        if version.is_multiple_of(LogScan::MARK_EVERY) {
+        self.previous(scanned, (before.last > 0).then_some(before.last), findings);
+        if let Some(every) = self.mark_every
+            && version.is_multiple_of(every)
+        {
             let (version, position) = (version.cast_signed(), position.cast_signed());
             self.marks.push(ScannedMark { stream: number, version, position });
+        }
+    }
+
+    fn previous(&self, scanned: &ScannedEvent, expected: Option<u64>, findings: &mut Findings) {
+        let found = match scanned.previous {
+            Previous::NotKept => return,
+            Previous::None => None,
+            Previous::At(position) => Some(position),
+        };
+        if found.map(i64::cast_unsigned) != expected {
+            let (position, stream) = (scanned.event.position.get(), scanned.event.stream.to_string());
+            findings.add(Violation::PreviousLink { position, stream, expected, found });
         }
     }
 
@@ -82,7 +103,7 @@ impl Streams {
     }
 
     /// Compares with what is kept beside the events. All events have been seen, and `scan` stands on that state.
-    pub(crate) fn finish(&mut self, scan: &mut LogScan, findings: &mut Findings) {
+    pub(crate) fn finish(&mut self, scan: &mut dyn LogScan, findings: &mut Findings) {
         let mut wrong = Vec::new();
         let mut next = 1;
         let read = scan.streams_position().and_then(|position| {
@@ -91,7 +112,7 @@ impl Streams {
                 let stored = Reached { version: stream.version.cast_unsigned(), last: stream.last.cast_unsigned() };
                 !self.seen(stream.number).may_be_stored_as(stored, position)
             };
-            let read = scan.streams(|stream| {
+            let read = scan.streams(&mut |stream| {
                 // Their names are asked for afterwards.
                 wrong.extend((next..stream.number).map(absent).filter(is_wrong));
                 next = stream.number.saturating_add(1);
@@ -112,18 +133,16 @@ impl Streams {
             });
         }
         if let Err(error) = read {
-            findings.add(Violation::TableUnreadable { table: "streams", found: crate::report::chain(&error) });
+            findings.unreadable("streams", error);
         }
         self.finish_marks(scan, findings);
     }
 
-    fn finish_marks(&mut self, scan: &LogScan, findings: &mut Findings) {
+    fn finish_marks(&mut self, scan: &mut dyn LogScan, findings: &mut Findings) {
         let stored = match scan.marks() {
-            Ok(stored) => stored,
-            Err(error) => {
-                let found = crate::report::chain(&error);
-                return findings.add(Violation::TableUnreadable { table: "stream_marks", found });
-            }
+            Ok(Marks::Kept { marks, .. }) => marks,
+            Ok(Marks::NotKept) => return,
+            Err(error) => return findings.unreadable("stream_marks", error),
         };
         let by_event = |marks: &[ScannedMark]| -> BTreeMap<(i64, i64), i64> {
             marks.iter().map(|mark| ((mark.stream, mark.version), mark.position)).collect()

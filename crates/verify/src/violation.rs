@@ -71,6 +71,18 @@ pub enum Violation {
         /// What should be.
         computed: Hash,
     },
+    /// What is kept of the log's end is not where its events end: some were cut off, or it was changed.
+    #[error("log: its end is kept as {kept} with hash {kept_hash}, its events end at {head}{}", with(.hash.as_ref()))]
+    Head {
+        /// The last position, as kept.
+        kept: i64,
+        /// Its hash, as kept.
+        kept_hash: Hash,
+        /// The last event's position; 0 where there is none.
+        head: u64,
+        /// Its hash, where it is known.
+        hash: Option<Hash>,
+    },
     /// Time runs backward between two positions.
     #[error("log: the event at {position} was recorded at {recorded_at}, the one before it at {previous}")]
     RecordedBefore {
@@ -384,6 +396,10 @@ pub enum Violation {
     },
 }
 
+fn with(hash: Option<&Hash>) -> String {
+    hash.map_or_else(String::new, |hash| format!(" with hash {hash}"))
+}
+
 fn belongs(position: Option<u64>) -> String {
     position.map_or_else(String::new, |position| format!("; it is the hash of position {position}"))
 }
@@ -402,7 +418,7 @@ impl Remedy {
     pub(crate) fn text(self) -> &'static str {
         match self {
             Self::RestoreLog => {
-                "the log is the only source of truth: stop the system, keep a copy of the data directory as it is, and \
+                "the log is the only source of truth: stop the system, keep a copy of its files or its database as it is, and \
                  restore the log from a backup that verifies"
             }
             Self::NewerBinary => {
@@ -410,7 +426,8 @@ impl Remedy {
             }
             Self::Rebuild => {
                 "rows can be made anew from the log: stop the system, remove rows.sqlite3, rows.sqlite3-wal and \
-                 rows.sqlite3-shm in the data directory, and start it again"
+                 rows.sqlite3-shm in the data directory, and start it again; on PostgreSQL, stop the event handlers, drop the \
+                 schema diptych_rows of the Query Database, run `migrate`, and start them again"
             }
             Self::DropHint => {
                 "nothing is lost: the snapshot is a hint and can be deleted, its stream is then read whole"
@@ -434,6 +451,7 @@ impl Violation {
             Self::EventUnreadable { .. } => "event_unreadable",
             Self::EventChecksum { .. } => "event_checksum",
             Self::HashChain { .. } => "hash_chain",
+            Self::Head { .. } => "head",
             Self::RecordedBefore { .. } => "recorded_before",
             Self::Version { .. } => "version",
             Self::PreviousLink { .. } => "previous_link",
@@ -477,6 +495,7 @@ impl Violation {
             | Self::EventUnreadable { .. }
             | Self::EventChecksum { .. }
             | Self::HashChain { .. }
+            | Self::Head { .. }
             | Self::RecordedBefore { .. }
             | Self::Version { .. }
             | Self::PreviousLink { .. }

@@ -197,6 +197,14 @@ pub(super) fn outcome(row: &Row, append: &Append) -> Result<Outcome> {
 
 /// The record of `key` in the columns from `from` on; refused when it does not fit its checksum.
 pub(super) fn record(row: &Row, from: usize, key: &Hash) -> Result<IdempotencyRecord> {
+    match unchecked_record(row, from, key)? {
+        (record, true) => Ok(record),
+        (_, false) => Err(Failure::corrupt(0, format!("the idempotency record {key} does not fit its checksum"))),
+    }
+}
+
+/// As [`record`], but says whether it fits its checksum instead of refusing it.
+pub(super) fn unchecked_record(row: &Row, from: usize, key: &Hash) -> Result<(IdempotencyRecord, bool)> {
     let decision = match value::<Option<&[u8]>>(row, from + 6)? {
         Some(refusal) => StoredDecision::Refused(Bytes::copy_from_slice(refusal)),
         None => StoredDecision::Accepted {
@@ -209,10 +217,8 @@ pub(super) fn record(row: &Row, from: usize, key: &Hash) -> Result<IdempotencyRe
     let command_id = CommandId(value(row, from + 1)?);
     let record = IdempotencyRecord { fingerprint: row::hash(row, from)?, command_id, decision };
     let stored: &[u8] = value(row, from + 7)?;
-    if checksum(row, from, key, &record)? != *stored {
-        return Err(Failure::corrupt(0, format!("the idempotency record {key} does not fit its checksum")));
-    }
-    Ok(record)
+    let fits = checksum(row, from, key, &record)? == *stored;
+    Ok((record, fits))
 }
 
 /// As the server computes it: over the columns, whatever the decision.

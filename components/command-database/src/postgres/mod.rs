@@ -2,6 +2,7 @@
 //!
 //! [ADR 0015](../../../../docs/adr/0015-one-row-orders-the-log.md) says why it is ordered as it is.
 
+mod alone;
 mod batch;
 mod check;
 mod clock;
@@ -13,6 +14,7 @@ mod failure;
 mod migrate;
 mod reading;
 mod row;
+mod scan;
 mod streams;
 mod text;
 
@@ -24,7 +26,6 @@ use model::{Hash, Lineage, Position, StoredEvent, StreamId, StreamVersion};
 use runtime::Runtime;
 use uuid::Uuid;
 
-pub use self::config::PostgresConfig;
 use self::{
     batch::{APPEND, Batch, Moment},
     clock::Clock,
@@ -33,6 +34,7 @@ use self::{
     row::number,
     streams::snapshot_checksum,
 };
+pub use self::{config::PostgresConfig, scan::PostgresLogScan};
 use crate::{
     Append, Error, EventStore, Head, IdempotencyRecord, Load, Loaded, Outcome, ReadLimit, RelayLease, Snapshot,
     chain::Prepared, telemetry,

@@ -16,9 +16,14 @@ use crate::{Head, IdempotencyRecord, ReadLimit};
 
 /// Rows of `events` up to the limits of a read, which the server keeps too: what is too much does not travel.
 pub(super) fn limited(rows: &str, order: &str, events_max: &str, bytes_max: &str) -> String {
+    limited_columns(COLUMNS, rows, order, events_max, bytes_max)
+}
+
+/// As [`limited`], of these columns, of which one is the payload.
+pub(super) fn limited_columns(columns: &str, rows: &str, order: &str, events_max: &str, bytes_max: &str) -> String {
     format!(
-        "SELECT {COLUMNS} FROM (SELECT {COLUMNS}, sum(octet_length(payload)) OVER (ORDER BY {order} \
-         ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before FROM (SELECT {COLUMNS} FROM diptych.events {rows} \
+        "SELECT {columns} FROM (SELECT {columns}, sum(octet_length(payload)) OVER (ORDER BY {order} \
+         ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before FROM (SELECT {columns} FROM diptych.events {rows} \
          ORDER BY {order} LIMIT {events_max}) AS within) AS summed \
          WHERE bytes_before IS NULL OR bytes_before < {bytes_max} ORDER BY {order}"
     )

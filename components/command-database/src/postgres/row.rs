@@ -24,7 +24,7 @@ pub(super) const COLUMNS: &str = "position, epoch, tenant, aggregate, id, versio
 
 /// The first bytes of a SHA-256, which the server can compute, unlike a CRC: over the CRC-32 of the content (names, not
 /// numbers: a changed name is seen too), the place, and the hash.
-fn checksum(content: u32, event: &StoredEvent) -> [u8; 4] {
+pub(super) fn checksum(content: u32, event: &StoredEvent) -> [u8; 4] {
     let mut bytes = [0; 60];
     bytes[..4].copy_from_slice(&content.to_be_bytes());
     bytes[4..12].copy_from_slice(&event.position.get().to_be_bytes());
@@ -40,6 +40,15 @@ pub(super) fn short(hash: &Hash) -> [u8; 4] {
 
 /// The event in `row`; refused when it does not fit its checksum. `buffer` is written into.
 pub(super) fn decode(row: &Row, buffer: &mut Vec<u8>) -> Result<StoredEvent> {
+    match decode_unchecked(row, buffer)? {
+        (event, true) => Ok(event),
+        (event, false) => Err(Failure::corrupt(event.position.get(), "it does not fit its checksum")),
+    }
+}
+
+/// As [`decode`], but says whether the event fits its checksum instead of refusing it. Leaves in `buffer` what its digest is
+/// taken over.
+pub(super) fn decode_unchecked(row: &Row, buffer: &mut Vec<u8>) -> Result<(StoredEvent, bool)> {
     let position = position(row, 0)?.ok_or_else(|| Failure::corrupt(0, "an event has position 0"))?;
     // A value of the wrong kind, or none, in a row of ours is damage.
     let event = decode_at(position, row)
@@ -47,10 +56,8 @@ pub(super) fn decode(row: &Row, buffer: &mut Vec<u8>) -> Result<StoredEvent> {
         .ok_or_else(|| Failure::corrupt(position.get(), "one of its columns does not decode"))?;
     Content::from(&event).encode(buffer);
     let stored: &[u8] = row.try_get(19)?;
-    if checksum(crc32fast::hash(buffer), &event) != *stored {
-        return Err(Failure::corrupt(position.get(), "it does not fit its checksum"));
-    }
-    Ok(event)
+    let fits = checksum(crc32fast::hash(buffer), &event) == *stored;
+    Ok((event, fits))
 }
 
 fn decode_at(position: Position, row: &Row) -> std::result::Result<Option<StoredEvent>, tokio_postgres::Error> {

@@ -35,9 +35,6 @@ use parking_lot::{Mutex, MutexGuard};
 use runtime::{Runtime, Worker};
 use uuid::Uuid;
 
-pub use self::scan::{
-    LogScan, Scanned, ScannedEvent, ScannedMark, ScannedRecord, ScannedSlice, ScannedSnapshot, ScannedStream,
-};
 use self::{
     checkpoint::Checkpoints,
     failure::{Failure, Result},
@@ -48,6 +45,7 @@ use self::{
     wal::Wal,
     writer::{AppendFailure, Appended, Writer},
 };
+pub use self::scan::SqliteLogScan;
 use crate::{
     Append, Error, EventStore, Groups, Head, IdempotencyRecord, Load, Loaded, Metrics, Outcome, ReadLimit, RelayLease,
     Snapshot, chain::Prepared, telemetry,

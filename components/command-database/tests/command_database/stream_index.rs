@@ -1,6 +1,8 @@
 //! The table of streams lags behind the events, and nobody notices.
 
-use command_database::{EventStore, ExpectedVersion, Load, LogScan, Outcome, ReadLimit, SqliteEventStore};
+use command_database::{
+    EventStore, ExpectedVersion, Load, LogScan, Outcome, ReadLimit, SqliteEventStore, SqliteLogScan,
+};
 use model::{Hash, StreamVersion};
 use runtime::Runtime;
 use testkit::conformance::event_store::Request;
@@ -118,7 +120,7 @@ async fn a_log_of_the_first_format_gets_what_it_lacks_and_is_read_without_it() {
     given.open().append(vec![given.append("a", "1"), given.append("a", "2")]).await.expect("an append");
     given.by_hand("DROP TABLE new_streams; DROP TABLE stream_index; PRAGMA user_version = 1");
     let before = std::fs::read(given.path()).expect("the log");
-    let scan = LogScan::open(&given.path()).expect("it can be read");
+    let mut scan = SqliteLogScan::open(&given.path()).expect("it can be read");
     assert_eq!(scan.streams_position().expect("a position"), 2);
     drop(scan);
     assert_eq!(std::fs::read(given.path()).expect("the log"), before, "{FILE} is left as it is");

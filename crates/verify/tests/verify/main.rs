@@ -4,5 +4,6 @@ mod clean;
 mod domain;
 mod log;
 mod measure;
+mod postgres;
 mod rows;
 mod system;

@@ -29,12 +29,16 @@ pub(crate) struct System {
     pub(crate) rows: PathBuf,
 }
 
-/// Seven commands on three accounts: ten events, the last three of one command. All of them folded.
 pub(crate) async fn system() -> System {
     let directory = tempfile::tempdir().expect("a directory");
     let (log, rows) = (directory.path().join("log.sqlite3"), directory.path().join("rows.sqlite3"));
     let system = System { _directory: directory, log, rows };
-    let mut running = system.start().await;
+    fill(&mut system.start().await).await;
+    system
+}
+
+/// Eight commands on three accounts: ten events, three of them of one command. All of them folded.
+pub(crate) async fn fill(running: &mut Running) {
     let opened = |owner: &str| vec![("account.opened", format!(r#"{{"owner":"{owner}"}}"#))];
     for (id, owner) in [("a", "Ada"), ("b", "Ben"), ("c", "Cleo")] {
         running.append(id, opened(owner)).await;
@@ -46,7 +50,6 @@ pub(crate) async fn system() -> System {
     running.append("b", deposits(&[4])).await;
     running.snapshot("a", 3, r#"{"balance":16}"#).await;
     running.fold().await;
-    system
 }
 
 pub(crate) fn deposits(amounts: &[i64]) -> Vec<(&'static str, String)> {
@@ -54,8 +57,8 @@ pub(crate) fn deposits(amounts: &[i64]) -> Vec<(&'static str, String)> {
 }
 
 pub(crate) struct Running {
-    pub(crate) store: SqliteEventStore,
-    database: SqliteQueryDatabase,
+    pub(crate) store: Arc<dyn EventStore>,
+    database: Arc<dyn RowWriter>,
     owned: Owned,
     folder: Box<dyn Folder>,
     commands: u128,
@@ -66,12 +69,7 @@ impl System {
         let runtime = Runtime::tokio();
         let store = SqliteEventStore::open(&self.log, &runtime, SqliteConfig::default()).expect("the log opens");
         let database = SqliteQueryDatabase::open(&self.rows, &runtime, &query_database::SqliteConfig::default());
-        let database = database.expect("the rows open");
-        let registry = registry();
-        let projection = registry.find_projection("balance").expect("declared").clone();
-        let owned = database.take(Arc::new(projection.read_model().clone())).await.expect("taken");
-        let commands = u128::from(Position::count(store.head().await.expect("a head").position)) << 70;
-        Running { store, database, owned, folder: projection.folder(1 << 20), commands }
+        Running::over(Arc::new(store), Arc::new(database.expect("the rows open"))).await
     }
 
     pub(crate) fn verify(&self) -> Report {
@@ -98,6 +96,14 @@ pub(crate) fn stream(id: &str) -> StreamId {
 }
 
 impl Running {
+    pub(crate) async fn over(store: Arc<dyn EventStore>, database: Arc<dyn RowWriter>) -> Self {
+        let registry = registry();
+        let projection = registry.find_projection("balance").expect("declared").clone();
+        let owned = database.take(Arc::new(projection.read_model().clone())).await.expect("taken");
+        let commands = u128::from(Position::count(store.head().await.expect("a head").position)) << 70;
+        Self { store, database, owned, folder: projection.folder(1 << 20), commands }
+    }
+
     pub(crate) async fn append(&mut self, id: &str, events: Vec<(&'static str, String)>) {
         self.append_many(&[id.to_owned()], &events).await;
     }

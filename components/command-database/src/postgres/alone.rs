@@ -1,0 +1,59 @@
+//! A connection by itself, for a thread that has nothing else to do: whoever verifies or copies a log waits for each answer.
+#![allow(clippy::disallowed_methods, reason = "the driver needs a task for its connection")]
+
+use tokio::runtime::Handle;
+use tokio_postgres::{Client, NoTls, Row, types::ToSql};
+
+use super::{
+    check,
+    config::Address,
+    failure::{Failure, Result},
+};
+use crate::Error;
+
+pub(super) struct Alone {
+    client: Client,
+    threads: Handle,
+    address: Address,
+}
+
+impl Alone {
+    /// Connects to a database, whatever is in it, to read: the server itself refuses the rest.
+    pub(super) fn connect(address: Address, threads: &Handle) -> Result<Self> {
+        let mut driver = address.driver.clone();
+        let options = driver.get_options().unwrap_or_default();
+        driver.options(format!("{options} -c default_transaction_read_only=on"));
+        let connected = threads.block_on(driver.connect(NoTls));
+        let (client, connection) = connected.map_err(|error| Failure::Unconnected(error.into()))?;
+        threads.spawn(connection);
+        Ok(Self { client, threads: threads.clone(), address })
+    }
+
+    /// Refuses a database that is no log which this binary can read as it is.
+    pub(super) fn check_mark(&self) -> Result<()> {
+        self.threads.block_on(check::mark(&self.client, &self.address))
+    }
+
+    pub(super) fn log(&self) -> &str {
+        &self.address.log
+    }
+
+    pub(super) fn query(&self, statement: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
+        Ok(self.threads.block_on(self.client.query(statement, parameters))?)
+    }
+
+    /// The one row of a statement that always has one.
+    pub(super) fn query_one(&self, statement: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Row> {
+        Ok(self.threads.block_on(self.client.query_one(statement, parameters))?)
+    }
+
+    pub(super) fn execute(&self, statements: &str) -> Result<()> {
+        Ok(self.threads.block_on(self.client.batch_execute(statements))?)
+    }
+
+    /// A lost connection is told from a log that cannot be read.
+    pub(super) fn reading(&self, failure: Failure) -> Error {
+        let is_lost = failure.is_of_the_connection();
+        if is_lost { failure.while_connecting(self.log()) } else { failure.while_reading(self.log()) }
+    }
+}
