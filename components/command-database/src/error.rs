@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 /// What an engine, a driver or the system said.
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
@@ -134,6 +136,39 @@ pub enum Error {
         log: String,
         /// What the server said.
         source: Cause,
+    },
+    /// A copy that is written into the log is not whole yet.
+    #[error(
+        "{log} is being written by `move` or `restore`, and is not whole: run the same command again, which goes on where it \
+         was, or empty the database"
+    )]
+    Unfinished {
+        /// The log.
+        log: String,
+    },
+    /// A copy needs an empty log.
+    #[error("{log} is not empty, {found}: name another one")]
+    NotEmpty {
+        /// The log.
+        log: String,
+        /// What it has.
+        found: String,
+    },
+    /// What was read back is not what was copied.
+    #[error("{log} is not what was copied into it: {found}; empty it and copy again")]
+    NotACopy {
+        /// The log.
+        log: String,
+        /// What is different.
+        found: String,
+    },
+    /// A file is no backup, or not a whole one.
+    #[error("the backup {path} cannot be used: {found}")]
+    Backup {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        found: String,
     },
     /// The linked SQLite is known to damage logs.
     #[error("SQLite {found} can damage a log, 3.51.3 is the first that does not: build against a newer one")]

@@ -6,6 +6,7 @@
 
 mod batch;
 mod chain;
+mod copy;
 mod error;
 mod postgres;
 mod scan;
@@ -16,13 +17,17 @@ mod telemetry;
 pub use self::{
     batch::{Answer, Group, GroupCommit, GroupLimits, Groups},
     chain::{Content, chain, digest, verify_link},
+    copy::{
+        Backup, BackupReader, Contents, Copied, CopiedEpoch, CopiedEvent, CopiedRecord, CopySource, CopyTarget,
+        LogSource, Nowhere, Pace, Progress, Step, copy, verify_copy,
+    },
     error::Error,
-    postgres::{PostgresConfig, PostgresEventStore, PostgresLogScan},
+    postgres::{PostgresConfig, PostgresCopy, PostgresEventStore, PostgresLogScan},
     scan::{
         LogScan, Marks, Previous, Scanned, ScannedEpoch, ScannedEvent, ScannedHead, ScannedMark, ScannedRecord,
         ScannedSlice, ScannedSnapshot, ScannedStream,
     },
-    sqlite::{OnFatal, SqliteConfig, SqliteEventStore, SqliteLogScan},
+    sqlite::{OnFatal, SqliteConfig, SqliteCopy, SqliteEventStore, SqliteLogScan},
     store::{
         Append, Decision, EventStore, ExpectedVersion, Head, Idempotency, IdempotencyRecord, Load, Loaded, Outcome,
         ReadLimit, RelayLease, Snapshot, StoredDecision,

@@ -8,8 +8,18 @@ use super::{
     check,
     config::Address,
     failure::{Failure, Result},
+    migrate,
 };
 use crate::Error;
+
+/// What a connection may do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Read: the server itself refuses the rest.
+    Read,
+    /// Read and write.
+    Write,
+}
 
 pub(super) struct Alone {
     client: Client,
@@ -18,11 +28,13 @@ pub(super) struct Alone {
 }
 
 impl Alone {
-    /// Connects to a database, whatever is in it, to read: the server itself refuses the rest.
-    pub(super) fn connect(address: Address, threads: &Handle) -> Result<Self> {
+    /// Connects to a database, whatever is in it.
+    pub(super) fn connect(address: Address, access: Access, threads: &Handle) -> Result<Self> {
         let mut driver = address.driver.clone();
-        let options = driver.get_options().unwrap_or_default();
-        driver.options(format!("{options} -c default_transaction_read_only=on"));
+        if access == Access::Read {
+            let options = driver.get_options().unwrap_or_default();
+            driver.options(format!("{options} -c default_transaction_read_only=on"));
+        }
         let connected = threads.block_on(driver.connect(NoTls));
         let (client, connection) = connected.map_err(|error| Failure::Unconnected(error.into()))?;
         threads.spawn(connection);
@@ -36,6 +48,23 @@ impl Alone {
 
     pub(super) fn log(&self) -> &str {
         &self.address.log
+    }
+
+    pub(super) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// What is in the database, after a look at its server's settings.
+    pub(super) fn look(&self) -> Result<check::Found> {
+        self.threads.block_on(async {
+            check::settings(&self.client, &self.address).await?;
+            check::look(&self.client, &self.address).await
+        })
+    }
+
+    /// Brings the log to this binary's format, on a connection of its own.
+    pub(super) fn migrate(&self) -> Result<()> {
+        self.threads.block_on(migrate::migrate(&self.address))
     }
 
     pub(super) fn query(&self, statement: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {

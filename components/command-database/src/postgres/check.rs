@@ -11,7 +11,7 @@ use crate::Error;
 /// Tells a log from other databases.
 const MARK: &str = "diptych log";
 /// Of the tables in `migrations/`.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 const SETTINGS: &str =
     "SELECT current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit'),
@@ -83,9 +83,15 @@ const OTHER_RELATION: &str = "SELECT format('%I.%I', n.nspname, c.relname)
 /// Refuses a database that is no log this binary can use as it is.
 pub(super) async fn mark(client: &Client, address: &Address) -> Result<()> {
     let found = match look(client, address).await? {
-        Found::Log { format } if format >= FORMAT => return Ok(()),
+        Found::Log { format } if format >= FORMAT => return whole(client, address).await,
         Found::Log { format } => format!("a log of format {format}"),
         Found::Empty => "no log".to_owned(),
     };
     Err(Failure::Known(Error::NotMigrated { log: address.log.clone(), found, migrator: address.migrator() }))
+}
+
+/// Refuses a log into which a copy is being written.
+async fn whole(client: &Client, address: &Address) -> Result<()> {
+    let is_copied: bool = client.query_one("SELECT EXISTS (SELECT FROM diptych.copying)", &[]).await?.try_get(0)?;
+    if is_copied { Err(Failure::Known(Error::Unfinished { log: address.log.clone() })) } else { Ok(()) }
 }

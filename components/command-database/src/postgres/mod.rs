@@ -8,6 +8,8 @@ mod check;
 mod clock;
 mod config;
 mod connections;
+mod copy;
+mod copy_columns;
 mod driver;
 mod epoch;
 mod failure;
@@ -34,7 +36,7 @@ use self::{
     row::number,
     streams::snapshot_checksum,
 };
-pub use self::{config::PostgresConfig, scan::PostgresLogScan};
+pub use self::{config::PostgresConfig, copy::PostgresCopy, scan::PostgresLogScan};
 use crate::{
     Append, Error, EventStore, Head, IdempotencyRecord, Load, Loaded, Outcome, ReadLimit, RelayLease, Snapshot,
     chain::Prepared, telemetry,

@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 use tokio_postgres::Row;
 
 use super::{
-    alone::Alone,
+    alone::{Access, Alone},
     batch,
     failure::{Failure, Result},
     reading::{limited_columns, limits},
@@ -48,7 +48,7 @@ impl PostgresLogScan {
     pub fn open(config: &PostgresConfig, threads: &Handle) -> std::result::Result<Self, Error> {
         let address = config.parse()?;
         let log = address.log.clone();
-        let opened = Alone::connect(address, threads).and_then(|connection| {
+        let opened = Alone::connect(address, Access::Read, threads).and_then(|connection| {
             connection.check_mark()?;
             Ok(connection)
         });

@@ -40,7 +40,7 @@ impl Log {
 }
 
 impl Writer {
-    fn begin_epoch(&mut self, id: EpochId, began: i64) -> Result<Epoch, AppendFailure> {
+    pub(super) fn begin_epoch(&mut self, id: EpochId, began: i64) -> Result<Epoch, AppendFailure> {
         if let Err(failure) = self.sync_again().and_then(|()| self.begin()).and_then(|()| self.write_epoch(id, began)) {
             return Err(self.roll_back(AppendFailure::Write(failure)));
         }

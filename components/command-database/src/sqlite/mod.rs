@@ -3,6 +3,7 @@
 mod checkpoint;
 mod clock;
 mod committing;
+mod copy;
 mod epoch;
 mod failure;
 mod idempotency;
@@ -45,7 +46,7 @@ use self::{
     wal::Wal,
     writer::{AppendFailure, Appended, Writer},
 };
-pub use self::scan::SqliteLogScan;
+pub use self::{copy::SqliteCopy, scan::SqliteLogScan};
 use crate::{
     Append, Error, EventStore, Groups, Head, IdempotencyRecord, Load, Loaded, Metrics, Outcome, ReadLimit, RelayLease,
     Snapshot, chain::Prepared, telemetry,

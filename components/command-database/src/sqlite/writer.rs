@@ -61,13 +61,13 @@ pub(super) struct Appended {
 }
 
 /// What a batch comes to once it is committed.
-struct Written {
-    appended: Appended,
+pub(super) struct Written {
+    pub(super) appended: Appended,
     /// Whether there is anything to commit.
     wrote: bool,
-    tail: Tail,
+    pub(super) tail: Tail,
     /// The streams that it moves on, some more than once.
-    moved: Vec<(StreamId, Stream)>,
+    pub(super) moved: Vec<(StreamId, Stream)>,
 }
 
 /// Where an append failed: before the commit everything can be undone, in it nothing is known.
@@ -188,7 +188,8 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, batch: &[Prepared], recorded_at: i64, now: Duration) -> Result<Written> {
+    /// Within a transaction that its caller commits.
+    pub(super) fn write(&mut self, batch: &[Prepared], recorded_at: i64, now: Duration) -> Result<Written> {
         let Self { connection, names, streams, index, clock, tail, .. } = self;
         if streams.len() >= STREAMS_MAX {
             // Not within a transaction: what it writes is known here alone.

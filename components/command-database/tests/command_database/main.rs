@@ -2,6 +2,7 @@
 
 mod chain;
 mod conformance;
+mod copy;
 mod epoch;
 mod fatal;
 mod given;

@@ -2,7 +2,7 @@
 
 mod connections;
 mod figures;
-mod given;
+pub(crate) mod given;
 mod opening;
 mod relaying;
 mod roles;

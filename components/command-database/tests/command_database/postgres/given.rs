@@ -19,20 +19,20 @@ use tokio_postgres::{Client, NoTls, error::SqlState};
 static SERVER: LazyLock<PostgresServer> = LazyLock::new(|| Postgres::new().start().expect("a server"));
 static DATABASES: AtomicU64 = AtomicU64::new(0);
 
-pub(super) fn config(url: &str) -> PostgresConfig {
+pub(crate) fn config(url: &str) -> PostgresConfig {
     PostgresConfig { connections_max: 3, ..PostgresConfig::new(url) }
 }
 
 /// A database on the shared server.
-pub(super) struct Database {
-    pub(super) name: String,
+pub(crate) struct Database {
+    pub(crate) name: String,
     /// The superuser's.
-    pub(super) url: String,
+    pub(crate) url: String,
 }
 
 impl Database {
     /// With nothing in it.
-    pub(super) async fn empty() -> Self {
+    pub(crate) async fn empty() -> Self {
         let name = format!("log_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
         connect(&SERVER.url("postgres"))
             .await
@@ -44,14 +44,14 @@ impl Database {
     }
 
     /// With a log in it.
-    pub(super) async fn migrated() -> Self {
+    pub(crate) async fn migrated() -> Self {
         let database = Self::empty().await;
         PostgresEventStore::migrate(&config(&database.url)).await.expect("a log is made");
         database
     }
 
     /// The address of a new user who is a member of the log's roles of these names.
-    pub(super) async fn user(&self, roles: &[&str]) -> String {
+    pub(crate) async fn user(&self, roles: &[&str]) -> String {
         let user = format!("{}_user_{}", self.name, DATABASES.fetch_add(1, Ordering::Relaxed));
         let by_hand = self.by_hand().await;
         by_hand.batch_execute(&format!("CREATE ROLE {user} LOGIN")).await.expect("a user");
@@ -62,22 +62,22 @@ impl Database {
     }
 
     /// A store as a process of its own has it.
-    pub(super) async fn open(&self) -> PostgresEventStore {
+    pub(crate) async fn open(&self) -> PostgresEventStore {
         open(&self.url).await
     }
 
     /// The superuser's connection.
-    pub(super) async fn by_hand(&self) -> Client {
+    pub(crate) async fn by_hand(&self) -> Client {
         connect(&self.url).await
     }
 }
 
-pub(super) async fn open(url: &str) -> PostgresEventStore {
+pub(crate) async fn open(url: &str) -> PostgresEventStore {
     PostgresEventStore::open(config(url), &Runtime::tokio()).await.expect("the log opens")
 }
 
 /// A connection; a server that has just been started is waited for.
-pub(super) async fn connect(url: &str) -> Client {
+pub(crate) async fn connect(url: &str) -> Client {
     let runtime = Runtime::tokio();
     for _ in 0..600 {
         match try_connect(url).await {
@@ -89,22 +89,22 @@ pub(super) async fn connect(url: &str) -> Client {
     panic!("{url} does not come up");
 }
 
-pub(super) async fn try_connect(url: &str) -> Result<Client, tokio_postgres::Error> {
+pub(crate) async fn try_connect(url: &str) -> Result<Client, tokio_postgres::Error> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
     tokio::spawn(connection);
     Ok(client)
 }
 
-pub(super) fn request(stream: &str, payload: impl Into<String>) -> Request {
+pub(crate) fn request(stream: &str, payload: impl Into<String>) -> Request {
     Request::new(&Runtime::tokio(), stream).event(payload.into())
 }
 
-pub(super) async fn append(store: &PostgresEventStore, batch: Vec<Append>) -> Vec<Outcome> {
+pub(crate) async fn append(store: &PostgresEventStore, batch: Vec<Append>) -> Vec<Outcome> {
     store.append(batch).await.expect("an append")
 }
 
 /// The whole log, its chain compared.
-pub(super) async fn log(store: &dyn EventStore) -> Vec<StoredEvent> {
+pub(crate) async fn log(store: &dyn EventStore) -> Vec<StoredEvent> {
     let mut events: Vec<StoredEvent> = Vec::new();
     loop {
         let after = events.last().map(|event| event.position);
