@@ -1,5 +1,6 @@
 //! The command line. Data goes to stdout, talk to stderr.
 
+mod copying;
 mod health;
 mod output;
 mod status;
@@ -22,6 +23,7 @@ use crate::{
     plain, roles,
     settings::{Origin, Shown, Values, keys},
 };
+use copying::Storage;
 pub use output::Output;
 
 /// Exit codes beside 0.
@@ -47,6 +49,7 @@ pub(crate) fn run(app: App) -> ExitCode {
         Some(("serve", arguments)) => serve(name, &registry, arguments),
         Some(("migrate", arguments)) => migrate(name, arguments),
         Some(("verify", arguments)) => verify(name, &registry, arguments),
+        Some((verb @ ("move" | "backup" | "restore"), arguments)) => copy(name, verb, arguments),
         Some(("config", arguments)) => config(name, arguments),
         Some(("status", arguments)) => status(name, arguments),
         Some(("health", arguments)) => health(name, arguments),
@@ -61,6 +64,7 @@ pub(crate) fn run(app: App) -> ExitCode {
 fn command(name: &'static str, subcommands: &[(Command, crate::Handler)]) -> Command {
     let config = Arg::new("config").long("config").value_name("FILE").value_parser(value_parser!(PathBuf));
     let data = Arg::new("data").long("data").value_name("DIR").help("Directory of the data");
+    let url = |flag: &'static str, help: &'static str| Arg::new(flag).long(flag).value_name("URL").help(help);
     let address = |flag: &'static str, help: &'static str| Arg::new(flag).long(flag).value_name("ADDR").help(help);
     let dev = Command::new("dev")
         .about("Runs every box in this process, on embedded storage")
@@ -87,14 +91,16 @@ fn command(name: &'static str, subcommands: &[(Command, crate::Handler)]) -> Com
         .arg(config.clone().help("Settings in TOML"));
     let verify = Command::new("verify")
         .about("Shows that log, rows and checkpoints agree; beside a running system or a stopped one")
-        .arg(data.help("Directory of the data [default: that of dev]"))
-        .arg(config.clone().help("Settings in TOML, as for dev"))
+        .arg(data.clone().help("Directory of the data [default: that of dev, where no databases are set]"))
+        .arg(url("command-database", "PostgreSQL that has the log"))
+        .arg(url("query-database", "PostgreSQL that has the rows"))
+        .arg(config.clone().help("Settings in TOML, as for dev and serve"))
         .arg(Output::argument());
     let health = health::command().arg(config.clone().help("Settings in TOML"));
     let status = status::command().arg(config.clone().help("Settings in TOML")).arg(Output::argument());
     let show = Command::new("show")
         .about("Prints every setting, its value and where that comes from")
-        .arg(config.help("Settings in TOML"))
+        .arg(config.clone().help("Settings in TOML"))
         .arg(Output::argument());
     Command::new(name)
         .version(env!("CARGO_PKG_VERSION"))
@@ -107,6 +113,7 @@ fn command(name: &'static str, subcommands: &[(Command, crate::Handler)]) -> Com
         .subcommand(status)
         .subcommand(health)
         .subcommand(verify)
+        .subcommands(copying::commands(&config))
         .subcommand(Command::new("config").about("Settings").subcommand_required(true).subcommand(show))
         .subcommands(subcommands.iter().map(|(command, _)| command.clone()))
 }
@@ -121,7 +128,7 @@ fn fail(error: &Error) -> ExitCode {
         Error::Settings(_) | Error::NotLoopback { .. } | Error::Registry(_) | Error::Url { .. } => {
             ExitCode::from(USAGE)
         }
-        Error::Unreachable { .. } => ExitCode::from(UNREACHABLE),
+        error if error.is_unreachable() => ExitCode::from(UNREACHABLE),
         _ => ExitCode::from(FAILED),
     }
 }
@@ -248,23 +255,43 @@ fn welcome(name: &str, dev: &Dev, examples: &[&'static str]) -> String {
 }
 
 fn verify(name: &'static str, registry: &Arc<Registry>, arguments: &ArgMatches) -> ExitCode {
-    let settings = match settings(name, arguments, &[("data", "data")]) {
-        Ok((settings, _)) => settings,
-        Err(error) => return fail(&error),
-    };
-    let data = Path::new(&settings.data);
-    if let Err(error) = DataDirectory::check(data, name) {
-        return fail(&error);
-    }
-    let report = match verify::run(&DataDirectory::log(data), &DataDirectory::rows(data), registry) {
-        Ok(report) => report,
-        Err(error) => {
-            eprintln!("error: cannot verify {}: {}", data.display(), chain(&error));
-            return ExitCode::from(FAILED);
+    let flags =
+        [("data", "data"), ("command-database", "command_database.url"), ("query-database", "query_database.url")];
+    let settings = settings(name, arguments, &flags);
+    let report = settings.and_then(|(settings, shown)| match Storage::of(&settings, &shown) {
+        Storage::Embedded => {
+            let data = Path::new(&settings.data);
+            DataDirectory::check(data, name)?;
+            Ok(verify::run(&DataDirectory::log(data), &DataDirectory::rows(data), registry)?)
         }
+        Storage::Servers => verify_servers(&settings, registry),
+    });
+    let report = match report {
+        Ok(report) => report,
+        Err(error) => return fail(&error),
     };
     let code = if report.holds() { ExitCode::SUCCESS } else { ExitCode::from(VIOLATION) };
     output::print_last(&Output::of(arguments).one(&report), code)
+}
+
+fn verify_servers(settings: &Settings, registry: &Registry) -> Result<verify::Report, Error> {
+    plain::check(settings)?;
+    if settings.query_database.url.is_empty() {
+        let wanted =
+            "query_database.url (--query-database) is not set, and command_database.url is: name both, or --data";
+        return Err(Error::Settings(wanted.to_owned()));
+    }
+    let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let threads = threads.map_err(Error::Threads)?;
+    let mut log = roles::command_database::scan(&settings.command_database, threads.handle())?;
+    let rows = roles::query_database::scan(&settings.query_database, threads.handle())?;
+    Ok(verify::run_on(&mut log, rows, registry)?)
+}
+
+/// The verbs that copy a log.
+fn copy(name: &'static str, verb: &str, arguments: &ArgMatches) -> ExitCode {
+    log_to_stderr();
+    copying::run(name, verb, arguments).unwrap_or_else(|error| fail(&error))
 }
 
 fn status(name: &'static str, arguments: &ArgMatches) -> ExitCode {

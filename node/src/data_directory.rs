@@ -1,5 +1,7 @@
 //! The directory of an embedded system: who may use it is decided before SQLite opens anything in it.
 
+mod stamp;
+
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Write},
@@ -9,16 +11,10 @@ use std::{
 
 use runtime::Runtime;
 
+pub(crate) use self::stamp::Seal;
+use self::stamp::{FORMAT_DRAFT, Stamp, State};
 use crate::Error;
 
-/// Of the files in the directory. Raised when an older binary would misread them.
-const FORMAT: u32 = 1;
-/// The oldest binary that may use what this one writes.
-const OLDEST_BINARY: &str = "0.1.0";
-const THIS_BINARY: &str = env!("CARGO_PKG_VERSION");
-
-const FORMAT_FILE: &str = "FORMAT";
-const FORMAT_DRAFT: &str = "FORMAT.new";
 const LOCK_FILE: &str = "LOCK";
 
 /// An embedded system's directory, locked for this process until it is dropped.
@@ -39,27 +35,112 @@ impl DataDirectory {
             let path = path.to_path_buf();
             move |source| Error::DataDirectory { path, attempted, source }
         };
+        let usable = |stamp: Stamp| stamp.check(path, application).and_then(|()| stamp.check_usable(path));
         match Stamp::read(path)? {
-            Some(stamp) => stamp.check(path, application)?,
+            Some(stamp) => usable(stamp)?,
             None => refuse_foreign(path)?,
         }
         create(path).map_err(failed("creating it"))?;
         let lock = lock(path)?;
         // Another process may have been first between the look and the lock.
         match Stamp::read(path)? {
-            Some(stamp) => stamp.check(path, application)?,
-            None => Stamp::write(path, application).map_err(failed("writing FORMAT"))?,
+            Some(stamp) => usable(stamp)?,
+            None => Stamp::write(path, application, &State::Usable).map_err(failed("writing FORMAT"))?,
         }
         let path = std::path::absolute(path).map_err(failed("finding it"))?;
         Ok(Self { path, _lock: lock })
     }
 
-    /// Checks that `application` may read the directory, without locking it: for readers beside a running system.
+    /// Opens the directory of `application` to take its log elsewhere, or to take up what was begun of that.
+    ///
+    /// # Errors
+    /// As [`DataDirectory::open`], and where there is no such directory.
+    pub(crate) fn open_to_move(path: &Path, application: &str) -> Result<(Self, Option<Seal>), Error> {
+        Self::check(path, application)?;
+        let lock = lock(path)?;
+        // What it said before the lock may have been said by whoever had it.
+        Self::check(path, application)?;
+        let seal = match Stamp::read(path)?.map(|stamp| stamp.state) {
+            Some(State::Moved(seal)) => Some(seal),
+            _ => None,
+        };
+        Ok((Self { path: path.to_path_buf(), _lock: lock }, seal))
+    }
+
+    /// From now on nothing starts on the directory any more. Durable when it returns.
+    ///
+    /// # Errors
+    /// When it cannot be written: then it is not sealed.
+    pub(crate) fn seal(&self, application: &str, seal: &Seal) -> Result<(), Error> {
+        self.stamp(application, &State::Moved(seal.clone()))
+    }
+
+    /// Opens a directory that a log is to be restored into: a new one, an empty one, or what was left by a restore that was
+    /// interrupted. Until [`DataDirectory::restored`] nothing else opens it.
+    ///
+    /// # Errors
+    /// As [`DataDirectory::open`], and where there is a log already.
+    pub(crate) fn open_to_restore(path: &Path, application: &str) -> Result<Self, Error> {
+        let failed = |source| Error::DataDirectory { path: path.to_path_buf(), attempted: "making room in it", source };
+        Self::check_restorable(path, application)?;
+        create(path).map_err(failed)?;
+        let directory = Self { path: path.to_path_buf(), _lock: lock(path)? };
+        // As in `open`.
+        Self::check_restorable(path, application)?;
+        directory.stamp(application, &State::Restoring)?;
+        for file in [Self::log(path), Self::rows(path)] {
+            for suffix in ["", ".new", ".new-journal", "-wal", "-shm"] {
+                match fs::remove_file(format!("{}{suffix}", file.display())) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+                    _ => {}
+                }
+            }
+        }
+        Ok(directory)
+    }
+
+    /// Whether [`DataDirectory::open_to_restore`] would open it. Touches nothing.
+    ///
+    /// # Errors
+    /// As that.
+    pub(crate) fn check_restorable(path: &Path, application: &str) -> Result<(), Error> {
+        let Some(stamp) = Stamp::read(path)? else { return refuse_foreign(path) };
+        stamp.check(path, application)?;
+        if stamp.state == State::Restoring { Ok(()) } else { Err(Error::NotEmpty { path: path.to_path_buf() }) }
+    }
+
+    /// What was restored is whole: the directory may be used.
+    ///
+    /// # Errors
+    /// When it cannot be written: then it may not.
+    pub(crate) fn restored(&self, application: &str) -> Result<(), Error> {
+        self.stamp(application, &State::Usable)
+    }
+
+    fn stamp(&self, application: &str, state: &State) -> Result<(), Error> {
+        let failed = |source| Error::DataDirectory { path: self.path.clone(), attempted: "writing FORMAT", source };
+        Stamp::write(&self.path, application, state).map_err(failed)
+    }
+
+    /// Writes a small file for this user alone, whole or not at all.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn write(&self, name: &str, content: &[u8]) -> Result<PathBuf, Error> {
+        let path = self.path.join(name);
+        let failed = |source| Error::DataDirectory { path: path.clone(), attempted: "writing it", source };
+        write_durably(&self.path.join(format!("{name}.new")), &path, content).map_err(failed)?;
+        Ok(path)
+    }
+
+    /// Checks that `application` may read the directory, without locking it: for readers beside a running system. One that was
+    /// moved can be read like any other.
     ///
     /// # Errors
     /// As [`DataDirectory::open`], and where there is no such directory.
     pub fn check(path: &Path, application: &str) -> Result<(), Error> {
         match Stamp::read(path)? {
+            Some(Stamp { state: State::Restoring, .. }) => Err(Error::Restoring { path: path.to_path_buf() }),
             Some(stamp) => stamp.check(path, application),
             None if !path.exists() => Err(Error::NoDirectory { path: path.to_path_buf() }),
             None => {
@@ -111,70 +192,6 @@ impl DataDirectory {
             Err(error) => Err(failed("reading the secret")(error)),
         }
     }
-}
-
-/// What the FORMAT file says: three lines of a word and a value.
-struct Stamp {
-    format: u32,
-    oldest_binary: String,
-    application: String,
-}
-
-impl Stamp {
-    fn read(path: &Path) -> Result<Option<Self>, Error> {
-        let file = path.join(FORMAT_FILE);
-        let text = match fs::read_to_string(&file) {
-            Ok(text) => text,
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                return Ok(None);
-            }
-            Err(source) => return Err(Error::DataDirectory { path: file, attempted: "reading FORMAT", source }),
-        };
-        let value =
-            |word: &str| text.lines().find_map(|line| line.strip_prefix(word)).map(|rest| rest.trim().to_owned());
-        let stamp = || {
-            Some(Self {
-                format: value("format ")?.parse().ok()?,
-                oldest_binary: value("oldest-binary ")?,
-                application: value("application ")?,
-            })
-        };
-        let unreadable = || Error::ForeignDirectory {
-            path: path.to_path_buf(),
-            found: "its FORMAT file does not say format, oldest-binary and application".to_owned(),
-        };
-        stamp().map(Some).ok_or_else(unreadable)
-    }
-
-    fn check(&self, path: &Path, application: &str) -> Result<(), Error> {
-        if self.format > FORMAT || version(&self.oldest_binary) > version(THIS_BINARY) {
-            return Err(Error::NeedsNewerBinary {
-                path: path.to_path_buf(),
-                format: self.format,
-                oldest_binary: self.oldest_binary.clone(),
-                binary: THIS_BINARY,
-            });
-        }
-        if self.application != application {
-            return Err(Error::OtherApplication {
-                path: path.to_path_buf(),
-                found: self.application.clone(),
-                application: application.to_owned(),
-            });
-        }
-        Ok(())
-    }
-
-    fn write(path: &Path, application: &str) -> io::Result<()> {
-        let text = format!("format {FORMAT}\noldest-binary {OLDEST_BINARY}\napplication {application}\n");
-        write_durably(&path.join(FORMAT_DRAFT), &path.join(FORMAT_FILE), text.as_bytes())
-    }
-}
-
-/// A version that cannot be read is newer than any.
-fn version(text: &str) -> [u64; 3] {
-    let mut parts = text.split('.').map(|part| part.parse().unwrap_or(u64::MAX));
-    std::array::from_fn(|_| parts.next().unwrap_or(0))
 }
 
 /// Writes `path` so that after a crash it is there whole or not at all.
@@ -239,6 +256,8 @@ fn lock(path: &Path) -> Result<File, Error> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use model::EpochId;
+
     use super::*;
 
     fn entries(path: &Path) -> Vec<String> {
@@ -293,7 +312,7 @@ mod tests {
     #[test]
     fn what_a_newer_binary_or_another_application_wrote_is_refused() {
         for (stamp, wanted) in [
-            ("format 2\noldest-binary 0.1.0\napplication shop\n", "newer binary"),
+            ("format 3\noldest-binary 0.1.0\napplication shop\n", "newer binary"),
             ("format 1\noldest-binary 99.0.0\napplication shop\n", "newer binary"),
             ("format 1\noldest-binary 0.1.0\napplication bank\n", "holds the data of \"bank\""),
             ("\u{0}\u{1}", "FORMAT file does not say"),
@@ -304,6 +323,40 @@ mod tests {
             assert!(refused.to_string().contains(wanted), "{refused}");
             assert_eq!(entries(root.path()), ["FORMAT"]);
         }
+    }
+
+    #[test]
+    fn a_sealed_directory_says_where_its_log_went_and_can_still_be_read() {
+        let root = tempfile::tempdir().expect("a directory");
+        drop(DataDirectory::open(root.path(), "shop").expect("made"));
+        let (directory, seal) = DataDirectory::open_to_move(root.path(), "shop").expect("opened");
+        assert_eq!(seal, None);
+        let seal = Seal { to: "postgres://here:5432/log".to_owned(), epoch: EpochId(uuid::Uuid::from_u128(7)) };
+        directory.seal("shop", &seal).expect("sealed");
+        drop(directory);
+        let refused = DataDirectory::open(root.path(), "shop").expect_err("moved").to_string();
+        assert!(refused.contains("postgres://here:5432/log"), "{refused}");
+        DataDirectory::check(root.path(), "shop").expect("it can be read");
+        assert_eq!(DataDirectory::open_to_move(root.path(), "shop").expect("opened").1, Some(seal));
+        let stamp = fs::read_to_string(root.path().join("FORMAT")).expect("a stamp");
+        assert!(stamp.starts_with("format 2\n"), "what older binaries refuse: {stamp}");
+    }
+
+    #[test]
+    fn a_directory_is_nobodys_until_what_is_restored_into_it_is_whole() {
+        let root = tempfile::tempdir().expect("a directory");
+        let path = root.path().join("data");
+        let directory = DataDirectory::open_to_restore(&path, "shop").expect("made");
+        fs::write(path.join("log.sqlite3"), "half").expect("written");
+        drop(directory);
+        assert!(matches!(DataDirectory::open(&path, "shop"), Err(Error::Restoring { .. })));
+        assert!(matches!(DataDirectory::check(&path, "shop"), Err(Error::Restoring { .. })));
+        let directory = DataDirectory::open_to_restore(&path, "shop").expect("again");
+        assert_eq!(entries(&path), ["FORMAT", "LOCK"]);
+        directory.restored("shop").expect("whole");
+        drop(directory);
+        drop(DataDirectory::open(&path, "shop").expect("it is a directory like any other"));
+        assert!(matches!(DataDirectory::open_to_restore(&path, "shop"), Err(Error::NotEmpty { .. })));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
+use model::EpochId;
+
 /// One of the process's listeners, named by where its address can be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listener {
@@ -73,6 +75,42 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
+    /// Its log is elsewhere.
+    #[error(
+        "the log of {path} was moved to {to}, where it goes on as epoch {epoch}: name that database as `command_database.url` \
+         and start the boxes with `serve`; nothing starts on {path} any more"
+    )]
+    Moved {
+        /// The directory.
+        path: PathBuf,
+        /// Where it is.
+        to: String,
+        /// As which life.
+        epoch: EpochId,
+    },
+    /// A restore was interrupted.
+    #[error("a log is being restored into {path}, and is not whole: run `restore` again, or remove the directory")]
+    Restoring {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Somebody's data is there already.
+    #[error("{path} has a log already: name a new or an empty directory with --to")]
+    NotEmpty {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A log is not copied.
+    #[error("cannot {attempted}")]
+    Copy {
+        /// What was attempted.
+        attempted: &'static str,
+        /// What is in the way.
+        source: command_database::Error,
+    },
+    /// Log or rows cannot be looked at.
+    #[error(transparent)]
+    Verify(#[from] verify::Error),
     /// A newer binary wrote it.
     #[error(
         "{path} has format {format} and needs version {oldest_binary} or newer, this binary is {binary}: start the newer binary"
@@ -164,6 +202,18 @@ pub enum Error {
     /// The system gives no runtime.
     #[error("cannot start the process's threads")]
     Threads(#[source] std::io::Error),
+}
+
+impl Error {
+    /// Whether a server or a system does not answer.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Copy { source, .. } => matches!(source, command_database::Error::Connect { .. }),
+            Self::Verify(error) => error.is_unreachable(),
+            _ => false,
+        }
+    }
 }
 
 /// `error` and what caused it, on one line, for people.

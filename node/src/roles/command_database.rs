@@ -3,10 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use command_database::{
-    EventStore, GroupCommit, GroupLimits, Metrics, PostgresConfig, PostgresEventStore, SqliteConfig, SqliteEventStore,
+    EventStore, GroupCommit, GroupLimits, Metrics, PostgresConfig, PostgresEventStore, PostgresLogScan, SqliteConfig,
+    SqliteEventStore,
 };
 use prometheus_client::registry::Registry;
 use runtime::{Runtime, Shutdown};
+use tokio::runtime::Handle;
 
 use crate::{DataDirectory, Error, error::chain, settings::CommandDatabaseSettings};
 
@@ -52,6 +54,11 @@ pub(crate) fn over(
     Log { store, group }
 }
 
+/// Where the log on PostgreSQL is.
+pub(crate) fn postgres_config(settings: &CommandDatabaseSettings) -> PostgresConfig {
+    PostgresConfig::new(settings.url.as_str())
+}
+
 /// The log on PostgreSQL; made, or brought up to this version, where `migrate` allows that.
 pub(crate) async fn connect(
     settings: &CommandDatabaseSettings,
@@ -59,7 +66,7 @@ pub(crate) async fn connect(
     runtime: &Runtime,
     measured: &Metrics,
 ) -> Result<Arc<dyn EventStore>, command_database::Error> {
-    let config = PostgresConfig { metrics: measured.clone(), ..PostgresConfig::new(settings.url.as_str()) };
+    let config = PostgresConfig { metrics: measured.clone(), ..postgres_config(settings) };
     let opened = match PostgresEventStore::open(config.clone(), runtime).await {
         Err(command_database::Error::NotMigrated { .. }) if migrate => {
             tracing::info!("the Command Database is not of this version: migrating it");
@@ -86,5 +93,12 @@ async fn expire(runtime: Runtime, store: Arc<dyn EventStore>, keep: Duration, sh
 
 /// Brings the log on PostgreSQL up to this version.
 pub(crate) async fn migrate(settings: &CommandDatabaseSettings) -> Result<(), Error> {
-    Ok(PostgresEventStore::migrate(&PostgresConfig::new(settings.url.as_str())).await?)
+    Ok(PostgresEventStore::migrate(&postgres_config(settings)).await?)
+}
+
+/// The log on PostgreSQL, as it is verified and backed up.
+pub(crate) fn scan(settings: &CommandDatabaseSettings, threads: &Handle) -> Result<PostgresLogScan, verify::Error> {
+    let config = postgres_config(settings);
+    PostgresLogScan::open(&config, threads)
+        .map_err(|source| verify::Error::Log { log: "on PostgreSQL".to_owned(), source })
 }

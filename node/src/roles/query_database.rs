@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use http::Uri;
 use prometheus_client::registry::Registry;
 use query_database::{
     PostgresConfig, PostgresQueryDatabase, PostgresReader, RowReader, RowWriter, SqliteConfig, SqliteQueryDatabase,
 };
 use runtime::Runtime;
+use tokio::runtime::Handle;
 
 use crate::{DataDirectory, Error, settings::QueryDatabaseSettings};
 
@@ -55,4 +57,21 @@ pub(crate) async fn connect_reading(
 /// Brings the rows on PostgreSQL up to this version.
 pub(crate) async fn migrate(settings: &QueryDatabaseSettings) -> Result<(), Error> {
     Ok(PostgresQueryDatabase::migrate(&settings.url, &PostgresConfig::default()).await?)
+}
+
+/// The rows on PostgreSQL, as they are verified.
+pub(crate) fn scan(settings: &QueryDatabaseSettings, threads: &Handle) -> Result<verify::Rows, verify::Error> {
+    let name = name(&settings.url);
+    verify::Rows::on_server(name.clone(), &settings.url, &PostgresConfig::default(), threads)
+        .map_err(|source| verify::Error::Rows { rows: name, source })
+}
+
+/// The address without what only this process is to know.
+fn name(url: &str) -> String {
+    let address = url.parse::<Uri>().ok();
+    let known = address.as_ref().and_then(|address| {
+        let port = address.port_u16().unwrap_or(5432);
+        Some(format!("postgres://{}:{port}{}", address.host()?, address.path()))
+    });
+    known.unwrap_or_else(|| "the Query Database".to_owned())
 }

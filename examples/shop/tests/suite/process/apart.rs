@@ -18,7 +18,7 @@ use super::{
 use crate::{oracle, which_feed};
 
 /// Every page of a list, as it came.
-fn pages(api: SocketAddr, read_model: &str) -> Vec<String> {
+pub(super) fn pages(api: SocketAddr, read_model: &str) -> Vec<String> {
     let mut client = Client::new(api);
     let mut pages = Vec::new();
     let mut next = format!("/queries/{read_model}?page_size=500");

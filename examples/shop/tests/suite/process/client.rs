@@ -14,10 +14,16 @@ pub(crate) struct Client {
 
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    headers: BTreeMap<String, String>,
     pub(crate) body: String,
 }
 
 impl Answer {
+    /// A header by its name in lower case.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
@@ -89,5 +95,5 @@ fn read(stream: &mut BufReader<TcpStream>) -> io::Result<Answer> {
     let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
     let mut body = vec![0; length];
     stream.read_exact(&mut body)?;
-    Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned() })
+    Ok(Answer { status, headers, body: String::from_utf8_lossy(&body).into_owned() })
 }

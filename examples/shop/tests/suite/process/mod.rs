@@ -7,12 +7,14 @@
 )]
 
 mod apart;
+mod backing_up;
 mod bad_start;
 mod client;
 mod command_line;
 mod feed_over_http;
 mod haproxy;
 mod kill;
+mod moving;
 mod odd_requests;
 mod outage;
 mod system;
