@@ -5,12 +5,12 @@ use http::{Method, Request, StatusCode, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Incoming};
 use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
+    client::legacy::Client,
     rt::{TokioExecutor, TokioTimer},
 };
 use runtime::{Runtime, Shutdown};
 
-use crate::{Attempt, Budget, By, Candidate, Instance, Instances, Sending, Verdict, health, server::READY};
+use crate::{Attempt, Budget, By, Candidate, Connector, Instance, Instances, Sending, Verdict, health, server::READY, tls};
 
 /// The header by which an instance that is ending says so with each answer.
 pub const ENDING: &str = "diptych-ending";
@@ -68,7 +68,7 @@ pub struct Call<'a> {
 /// Makes calls to the instances of one role. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: Client<Connector, Full<Bytes>>,
     runtime: Runtime,
     instances: Instances,
     budget: Arc<Budget>,
@@ -79,7 +79,7 @@ impl Caller {
     /// Starts to look after `instances`, until `shutdown`.
     #[must_use]
     pub fn start(runtime: &Runtime, instances: Instances, limits: CallerLimits, shutdown: Shutdown) -> Self {
-        let client = http_client(&limits);
+        let client = http_client(&instances, &limits);
         let budget = Arc::new(Budget::new(runtime.now()));
         let caller = Self { client, runtime: runtime.clone(), instances, budget, limits };
         drop(runtime.spawn("health of instances", health::watch(caller.clone(), shutdown)));
@@ -190,27 +190,24 @@ impl Caller {
 }
 
 /// Whether a request that failed has left nothing at the other end: no connection could be made, or the one that was to carry
-/// it ended before its first byte.
+/// it ended before its first byte, or was refused for who we are.
 #[must_use]
 pub fn is_unsent(error: &hyper_util::client::legacy::Error) -> bool {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<hyper::Error>());
-    error.is_connect() || cause.is_some_and(hyper::Error::is_canceled)
+    error.is_connect() || cause.is_some_and(hyper::Error::is_canceled) || tls::is_turned_away(error)
 }
 
-/// A client of HTTP/1.1 that keeps its connections within `limits`.
+/// A client of HTTP/1.1 to `instances` that keeps its connections within `limits`.
 #[must_use]
-pub fn http_client<B>(limits: &CallerLimits) -> Client<HttpConnector, B>
+pub fn http_client<B>(instances: &Instances, limits: &CallerLimits) -> Client<Connector, B>
 where
     B: Body<Data: Send> + Send,
 {
-    let mut connector = HttpConnector::new();
-    connector.set_nodelay(true);
-    connector.set_connect_timeout(Some(limits.connect_time_max));
     Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE_TIME_MAX)
         .pool_max_idle_per_host(limits.idle_connections_max)
-        .build(connector)
+        .build(Connector::new(instances.tls(), limits.connect_time_max))
 }
 
 /// Idle connections are given up after this, before the other end does.
