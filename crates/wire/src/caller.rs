@@ -180,12 +180,16 @@ impl Caller {
         Ok(collected.to_bytes())
     }
 
-    /// Asks an instance whether it takes calls.
-    pub(crate) async fn is_ready(&self, instance: SocketAddr) -> bool {
+    /// Asks an instance whether it takes calls; if not, the error says why.
+    pub(crate) async fn is_ready(&self, instance: SocketAddr) -> Result<(), String> {
         let request = Request::get(format!("http://{instance}{READY}")).body(Full::new(Bytes::new()));
-        let Ok(request) = request else { return false };
-        let asked = self.runtime.timeout(self.limits.connect_time_max, self.client.request(request)).await;
-        matches!(asked, Ok(Ok(response)) if response.status() == StatusCode::OK)
+        let request = request.map_err(|error| error.to_string())?;
+        match self.runtime.timeout(self.limits.connect_time_max, self.client.request(request)).await {
+            Ok(Ok(response)) if response.status() == StatusCode::OK => Ok(()),
+            Ok(Ok(response)) => Err(format!("it answers {}", response.status())),
+            Ok(Err(error)) => Err(chain(&error)),
+            Err(elapsed) => Err(format!("no answer within {:?}", elapsed.0)),
+        }
     }
 }
 

@@ -28,12 +28,12 @@ pub(crate) async fn watch(caller: Caller, shutdown: Shutdown) {
 }
 
 async fn ask(caller: &Caller, instance: &Instance) {
-    let is_ready = caller.is_ready(instance.address()).await;
-    if instance.standing().set_ready(is_ready) {
-        if is_ready {
-            tracing::info!(instance = %instance.address(), "an instance takes calls");
-        } else {
-            tracing::warn!(instance = %instance.address(), "an instance takes no calls");
+    let address = instance.address();
+    let asked = caller.is_ready(address).await;
+    if instance.standing().set_ready(asked.is_ok()) {
+        match asked {
+            Ok(()) => tracing::info!(instance = %address, "an instance takes calls"),
+            Err(reason) => tracing::warn!(instance = %address, reason, "an instance takes no calls"),
         }
     }
 }
