@@ -10,7 +10,9 @@ use hyper_util::{
 };
 use runtime::{Runtime, Shutdown};
 
-use crate::{Attempt, Budget, By, Candidate, Connector, Instance, Instances, Sending, Verdict, health, server::READY, tls};
+use crate::{
+    Attempt, Budget, By, Candidate, Connector, Instance, Instances, Sending, Verdict, health, server::READY, tls,
+};
 
 /// The header by which an instance that is ending says so with each answer.
 pub const ENDING: &str = "diptych-ending";

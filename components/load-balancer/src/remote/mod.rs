@@ -61,7 +61,7 @@ struct Inner {
 
 impl Remote {
     pub(crate) fn new(known: Instances, runtime: Runtime, metrics: Metrics, limits: RemoteLimits) -> Self {
-        let (client, budget) = (http_client(known, &CallerLimits::default()), Budget::new(runtime.now()));
+        let (client, budget) = (http_client(&known, &CallerLimits::default()), Budget::new(runtime.now()));
         Self { inner: Arc::new(Inner { client, known, runtime, metrics, budget, limits }) }
     }
 
