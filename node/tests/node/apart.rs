@@ -22,6 +22,8 @@ use crate::system::{send, wait_until};
 
 const ALL: &str = "/queries/ledger/log/all";
 
+type Settle = dyn Fn(Role, &mut Settings);
+
 /// The servers, and the threads that roles run on.
 pub(crate) struct Apart {
     threads: tokio::runtime::Runtime,
@@ -29,7 +31,7 @@ pub(crate) struct Apart {
     rows: PostgresServer,
     queue: NatsServer,
     /// Of each role, as it is to be.
-    settle: Box<dyn Fn(Role, &mut Settings)>,
+    settle: Box<Settle>,
 }
 
 impl Apart {
