@@ -22,6 +22,7 @@ use crate::{
     error::chain,
     plain, roles,
     settings::{Origin, Shown, Values, keys},
+    tls,
 };
 use copying::Storage;
 pub use output::Output;
@@ -66,10 +67,15 @@ fn command(name: &'static str, subcommands: &[(Command, crate::Handler)]) -> Com
     let data = Arg::new("data").long("data").value_name("DIR").help("Directory of the data");
     let url = |flag: &'static str, help: &'static str| Arg::new(flag).long(flag).value_name("URL").help(help);
     let address = |flag: &'static str, help: &'static str| Arg::new(flag).long(flag).value_name("ADDR").help(help);
+    let proxies = Arg::new("behind-tls-proxy")
+        .long("behind-tls-proxy")
+        .value_name("PEERS")
+        .help("Proxies that end TLS before the interface, addresses and networks by commas; nobody else is let in");
     let dev = Command::new("dev")
         .about("Runs every box in this process, on embedded storage")
         .arg(data.clone())
         .arg(address("listen", "Where the interface is served [default: 127.0.0.1:8080]"))
+        .arg(proxies.clone())
         .arg(address("admin", "Where status, metrics and health are served [default: 127.0.0.1:8081]"))
         .arg(config.clone().help("Settings in TOML"));
     let roles = Arg::new("role")
@@ -84,6 +90,7 @@ fn command(name: &'static str, subcommands: &[(Command, crate::Handler)]) -> Com
         .about("Runs some boxes in this process, beside others in other processes, on PostgreSQL and NATS")
         .arg(roles)
         .arg(address("listen", "Where the interface is served, by the load balancer [default: 127.0.0.1:8080]"))
+        .arg(proxies)
         .arg(address("admin", "Where status, metrics and health are served [default: 127.0.0.1:8081]"))
         .arg(config.clone().help("Settings in TOML"));
     let migrate = Command::new("migrate")
@@ -125,7 +132,7 @@ fn report(error: &Error) {
 fn fail(error: &Error) -> ExitCode {
     report(error);
     match error {
-        Error::Settings(_) | Error::NotLoopback { .. } | Error::Registry(_) | Error::Url { .. } => {
+        Error::Settings(_) | Error::NotLoopback { .. } | Error::Registry(_) | Error::Url { .. } | Error::Tls(_) => {
             ExitCode::from(USAGE)
         }
         error if error.is_unreachable() => ExitCode::from(UNREACHABLE),
@@ -156,8 +163,15 @@ fn log_to_stderr() {
     let _ = subscriber.try_init();
 }
 
+/// Flags of the processes' listeners, and the settings that they are.
+const LISTENERS: [(&str, &str); 3] = [
+    ("listen", "load_balancer.listen"),
+    ("admin", "admin.listen"),
+    ("behind-tls-proxy", "load_balancer.behind_tls_proxy"),
+];
+
 fn dev(name: &'static str, registry: &Arc<Registry>, examples: &[&'static str], arguments: &ArgMatches) -> ExitCode {
-    let flags = [("data", "data"), ("listen", "load_balancer.listen"), ("admin", "admin.listen")];
+    let flags: Vec<_> = [("data", "data")].into_iter().chain(LISTENERS).collect();
     let settings = match settings(name, arguments, &flags) {
         Ok((settings, _)) => settings,
         Err(error) => return fail(&error),
@@ -169,7 +183,7 @@ fn dev(name: &'static str, registry: &Arc<Registry>, examples: &[&'static str], 
     };
     let ended = threads.block_on(async {
         let dev = Dev::start(name, registry.clone(), &settings).await?;
-        let welcome = welcome(name, &dev, examples);
+        let welcome = welcome(name, settings.load_balancer.scheme(), &dev, examples);
         let running = dev.run_until_signal();
         println!("{welcome}");
         running.await;
@@ -194,7 +208,7 @@ fn on_threads(work: impl Future<Output = Result<(), Error>>) -> ExitCode {
 }
 
 fn serve(name: &'static str, registry: &Arc<Registry>, arguments: &ArgMatches) -> ExitCode {
-    let settings = match settings(name, arguments, &[("listen", "load_balancer.listen"), ("admin", "admin.listen")]) {
+    let settings = match settings(name, arguments, &LISTENERS) {
         Ok((settings, _)) => settings,
         Err(error) => return fail(&error),
     };
@@ -225,18 +239,22 @@ fn migrate(name: &'static str, arguments: &ArgMatches) -> ExitCode {
     if let Err(error) = plain::check(&settings) {
         return fail(&error);
     }
+    let databases = match tls::Databases::read(&settings) {
+        Ok(databases) => databases,
+        Err(error) => return fail(&error),
+    };
     log_to_stderr();
     on_threads(async {
-        roles::command_database::migrate(&settings.command_database).await?;
+        roles::command_database::migrate(&settings.command_database, databases.log.as_ref()).await?;
         println!("the Command Database is up to date");
-        roles::query_database::migrate(&settings.query_database).await?;
+        roles::query_database::migrate(&settings.query_database, databases.rows.as_ref()).await?;
         println!("the Query Database is up to date");
         Ok(())
     })
 }
 
-fn welcome(name: &str, dev: &Dev, examples: &[&'static str]) -> String {
-    let api = format!("http://{}", dev.api_address());
+fn welcome(name: &str, scheme: &str, dev: &Dev, examples: &[&'static str]) -> String {
+    let api = format!("{scheme}://{}", dev.api_address());
     let next = (dev.events_at_start() + 1).to_string();
     let mut lines = vec![
         format!("{name} is running: every box of the diagram, in this process."),
@@ -283,8 +301,9 @@ fn verify_servers(settings: &Settings, registry: &Registry) -> Result<verify::Re
     }
     let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let threads = threads.map_err(Error::Threads)?;
-    let mut log = roles::command_database::scan(&settings.command_database, threads.handle())?;
-    let rows = roles::query_database::scan(&settings.query_database, threads.handle())?;
+    let tls::Databases { log, rows } = tls::Databases::read(settings)?;
+    let mut log = roles::command_database::scan(&settings.command_database, log.as_ref(), threads.handle())?;
+    let rows = roles::query_database::scan(&settings.query_database, rows.as_ref(), threads.handle())?;
     Ok(verify::run_on(&mut log, rows, registry)?)
 }
 

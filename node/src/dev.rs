@@ -25,6 +25,7 @@ use crate::{
     DataDirectory, Error, Settings, admin,
     catching_up::AtStart,
     error::{Listener, chain},
+    insecure::Switches,
     roles, signals, systemd, telemetry,
     watch::Watch,
 };
@@ -76,15 +77,16 @@ impl Dev {
     /// Whatever is in the way. An address that others could reach is found before the data directory is touched, and a
     /// directory that is in use before an address that is.
     pub async fn start(application: &'static str, registry: Arc<Registry>, settings: &Settings) -> Result<Self, Error> {
-        Listener::Public.check(settings.load_balancer.listen)?;
+        roles::load_balancer::check(settings)?;
         Listener::Admin.check(settings.admin.listen)?;
         let directory = DataDirectory::open(Path::new(&settings.data), application)?;
-        let listener = roles::load_balancer::bind(&settings.load_balancer)?;
-        let admin_listener = admin::bind(settings.admin.listen).await?;
         let runtime = Runtime::tokio();
+        let listener = roles::load_balancer::bind(settings, &runtime)?;
+        let admin_listener = admin::bind(settings.admin.listen).await?;
+        Switches::of(settings).warn();
         let shutdown = Shutdown::new();
         let mut metrics = prometheus_client::registry::Registry::default();
-        telemetry::register(application, &mut metrics);
+        telemetry::register(application, settings, &mut metrics);
 
         let log =
             roles::command_database::start(&directory, &settings.command_database, &runtime, &mut metrics, &shutdown)?;
@@ -131,7 +133,7 @@ impl Dev {
         });
         telemetry::register_watch(watch.clone(), &mut metrics);
         let gateways = roles::api_gateway::start(service.executor.clone(), queries, settings, &runtime, &mut metrics);
-        let front = roles::load_balancer::start(listener, gateways, &runtime, &mut metrics)?;
+        let front = roles::load_balancer::start(listener, gateways, settings, &runtime, &mut metrics)?;
 
         let api_address = front.listener.local_address();
         let admin_address = admin_listener.local_addr().map_err(|source| Error::Listen {
@@ -158,7 +160,9 @@ impl Dev {
         });
         // The pages are those of the interface, on its own listener.
         let error_pages_url = settings.api_gateway.error_pages_url.clone();
-        let error_pages_url = error_pages_url.unwrap_or_else(|| format!("http://{api_address}/errors/")).into();
+        let error_pages_url = error_pages_url
+            .unwrap_or_else(|| format!("{}://{api_address}/errors/", settings.load_balancer.scheme()))
+            .into();
         let beside = admin::Front { api_address, error_pages_url };
         let serving = admin::serve(admin_listener, boxes.clone(), Arc::new(metrics), beside, admin_shutdown.clone());
         runtime.spawn("admin", serving);

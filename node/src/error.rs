@@ -15,7 +15,17 @@ impl Listener {
     /// # Errors
     /// [`Error::NotLoopback`].
     pub(crate) fn check(self, address: SocketAddr) -> Result<(), Error> {
-        if address.ip().is_loopback() { Ok(()) } else { Err(Error::NotLoopback { listener: self, address }) }
+        if address.ip().is_loopback() {
+            return Ok(());
+        }
+        let needed = match self {
+            Self::Public => {
+                "that needs load_balancer.certificate_path and load_balancer.key_path (TLS), or --behind-tls-proxy with the \
+                 addresses of proxies that end it; and, since there is no authentication yet, insecure_no_authentication = true"
+            }
+            Self::Admin => "nobody is asked there who he is, and there is no TLS",
+        };
+        Err(Error::NotLoopback { listener: self, address, needed })
     }
 }
 
@@ -126,15 +136,25 @@ pub enum Error {
         binary: &'static str,
     },
     /// A listener is not for the world.
-    #[error(
-        "{listener} is {address}, which others can reach: without authentication and TLS, which do not exist yet, only \
-         loopback addresses such as 127.0.0.1 are served"
-    )]
+    #[error("{listener} is {address}, which others can reach: {needed}; or name a loopback address such as 127.0.0.1")]
     NotLoopback {
         /// Which one.
         listener: Listener,
         /// Where it was to be.
         address: SocketAddr,
+        /// What others may reach it with.
+        needed: &'static str,
+    },
+    /// Files of certificates or keys.
+    #[error("TLS cannot be used")]
+    Tls(#[from] wire::Error),
+    /// A server has not proven who it is.
+    #[error("no TLS with the server: see {setting}")]
+    Unproven {
+        /// By what it is believed.
+        setting: &'static str,
+        /// What was met.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// An address is taken or not ours.
     #[error("cannot listen on {address}: stop what listens there, or choose another address, by {listener}")]
@@ -213,6 +233,19 @@ impl Error {
             Self::Verify(error) => error.is_unreachable(),
             _ => false,
         }
+    }
+
+    /// Names the setting by which a server is believed, if that is why `error` came about.
+    pub(crate) fn unproven<E>(setting: &'static str, error: E) -> Self
+    where
+        E: Into<Self> + std::error::Error + Send + Sync + 'static,
+    {
+        // PostgreSQL's driver has no type for a server that has none.
+        let has_no_tls = chain(&error).contains("server does not support TLS");
+        if has_no_tls || wire::handshake_failure(&error).is_some() {
+            return Self::Unproven { setting, source: Box::new(error) };
+        }
+        error.into()
     }
 }
 

@@ -11,6 +11,7 @@ mod data_directory;
 mod dev;
 mod error;
 mod free_space;
+mod insecure;
 mod plain;
 mod process;
 mod roles;
@@ -19,6 +20,7 @@ mod settings;
 mod signals;
 mod systemd;
 mod telemetry;
+mod tls;
 mod watch;
 
 pub use self::{

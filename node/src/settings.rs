@@ -1,12 +1,14 @@
 //! Settings: defaults, then a file, then the environment, then flags. A key that nobody knows is an error.
 
 pub(crate) mod keys;
+mod tls;
 
 use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path};
 
 use config::{Config, File, FileFormat, Source, Value, ValueKind};
 use serde::{Deserialize, Serialize};
 
+use self::tls::TlsSettings;
 use crate::Error;
 
 /// Everything that can be set, with its defaults. What belongs to a box stands under the box's name.
@@ -21,6 +23,10 @@ pub struct Settings {
     pub drain_delay_seconds: u64,
     /// Whether a Command Service or an Event Handler migrates a database that is not of its version.
     pub migrate_at_start: bool,
+    /// Whether others may reach the interface although nobody is asked who he is.
+    pub insecure_no_authentication: bool,
+    /// TLS between processes.
+    pub tls: TlsSettings,
     /// The operator's listener.
     pub admin: AdminSettings,
     /// The public listener and what it accepts.
@@ -54,9 +60,15 @@ pub struct AdminSettings {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LoadBalancerSettings {
-    /// Where the interface is served. Loopback only.
+    /// Where the interface is served. On loopback, or under TLS or behind proxies.
     #[serde(deserialize_with = "keys::address")]
     pub listen: SocketAddr,
+    /// Its certificate, where it is under TLS: the path of a file in PEM.
+    pub certificate_path: String,
+    /// The key of that.
+    pub key_path: String,
+    /// Addresses and networks of proxies that end TLS before it, by commas. Nobody else is let in then.
+    pub behind_tls_proxy: String,
     /// Most connections of the process.
     pub connections_max: usize,
     /// Most connections from one address.
@@ -77,7 +89,7 @@ pub struct ApiGatewaySettings {
     pub requests_max: usize,
     /// Where the pages about errors are, if elsewhere than here.
     pub error_pages_url: Option<String>,
-    /// Where it is reached by Load Balancers of other processes. Loopback only.
+    /// Where it is reached by Load Balancers of other processes. On loopback, or under TLS.
     #[serde(deserialize_with = "keys::address")]
     pub listen: SocketAddr,
     /// Addresses of the Command Services in other processes, `HOST:PORT`, by commas.
@@ -98,7 +110,7 @@ pub struct CommandServiceSettings {
     pub snapshot_events: u64,
     /// Most commands under way.
     pub commands_max: usize,
-    /// Where it is reached by API Gateways of other processes. Loopback only.
+    /// Where it is reached by API Gateways of other processes. On loopback, or under TLS.
     #[serde(deserialize_with = "keys::address")]
     pub listen: SocketAddr,
 }
@@ -111,6 +123,8 @@ pub struct CommandDatabaseSettings {
     pub idempotency_hours: u64,
     /// The PostgreSQL that has the log, where boxes are apart.
     pub url: String,
+    /// The authorities by which it is believed: with this file it is called under TLS.
+    pub ca_path: String,
 }
 
 /// See [`Settings::message_queue`].
@@ -123,6 +137,12 @@ pub struct MessageQueueSettings {
     pub messages_max: usize,
     /// Addresses of NATS servers, `nats://HOST:PORT`, by commas, where boxes are apart.
     pub servers: String,
+    /// The authorities by which they are believed: with this file they are called under TLS.
+    pub ca_path: String,
+    /// The certificate that they are shown, where they ask for one.
+    pub certificate_path: String,
+    /// The key of that.
+    pub key_path: String,
     /// Copies of the stream.
     pub replicas: usize,
     /// What comes before a type's stored name in CloudEvents: a reversed domain name and a full stop.
@@ -147,6 +167,8 @@ pub struct QueryDatabaseSettings {
     pub url: String,
     /// Its replicas, by commas.
     pub read_urls: String,
+    /// The authorities by which they are believed: with this file they are called under TLS.
+    pub ca_path: String,
 }
 
 /// See [`Settings::query_service`].
@@ -155,11 +177,18 @@ pub struct QueryDatabaseSettings {
 pub struct QueryServiceSettings {
     /// Most rows in a page.
     pub page_size_max: usize,
-    /// Where it is reached by API Gateways of other processes. Loopback only.
+    /// Where it is reached by API Gateways of other processes. On loopback, or under TLS.
     #[serde(deserialize_with = "keys::address")]
     pub listen: SocketAddr,
     /// What seals page tokens, the same for all instances: 64 hexadecimal digits.
     pub page_token_key: String,
+}
+
+impl LoadBalancerSettings {
+    /// Of the interface's addresses.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.certificate_path.is_empty() { "http" } else { "https" }
+    }
 }
 
 impl QueryServiceSettings {
@@ -197,6 +226,9 @@ defaults! {
     AdminSettings { listen: SocketAddr::from(([127, 0, 0, 1], 8081)) }
     LoadBalancerSettings {
         listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+        certificate_path: String::new(),
+        key_path: String::new(),
+        behind_tls_proxy: String::new(),
         connections_max: 10_000,
         connections_per_address_max: 1_000,
         body_bytes_max: 1024 * 1024,
@@ -217,16 +249,19 @@ defaults! {
         commands_max: 10_000,
         listen: SocketAddr::from(([127, 0, 0, 1], 8083)),
     }
-    CommandDatabaseSettings { idempotency_hours: 24, url: String::new() }
+    CommandDatabaseSettings { idempotency_hours: 24, url: String::new(), ca_path: String::new() }
     MessageQueueSettings {
         bytes_max: 64 * 1024 * 1024,
         messages_max: 65_536,
         servers: String::new(),
+        ca_path: String::new(),
+        certificate_path: String::new(),
+        key_path: String::new(),
         replicas: 3,
         event_type_prefix: "com.example.".to_owned(),
     }
     EventHandlerSettings { batch_events_max: 4096, cached_bytes_max: 16 * 1024 * 1024 }
-    QueryDatabaseSettings { url: String::new(), read_urls: String::new() }
+    QueryDatabaseSettings { url: String::new(), read_urls: String::new(), ca_path: String::new() }
     QueryServiceSettings {
         page_size_max: 500,
         listen: SocketAddr::from(([127, 0, 0, 1], 8084)),
@@ -237,6 +272,8 @@ defaults! {
         storage_free_bytes_min: 1024 * 1024 * 1024,
         drain_delay_seconds: 1,
         migrate_at_start: true,
+        insecure_no_authentication: false,
+        tls: TlsSettings::default(),
         admin: AdminSettings::default(),
         load_balancer: LoadBalancerSettings::default(),
         api_gateway: ApiGatewaySettings::default(),

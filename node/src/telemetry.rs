@@ -1,8 +1,6 @@
 //! Names and help of what every process says of itself, whichever boxes it runs.
 //!
-//! There is no `diptych_insecure_switch`: no setting makes a process less safe yet, and a family without samples would only
-//! look as if that were watched. There is no `diptych_clock_skew_seconds` either: one process has no peers, and processes apart
-//! do not compare their clocks yet.
+//! There is no `diptych_clock_skew_seconds`: one process has no peers, and processes apart do not compare their clocks yet.
 
 use std::{fmt, sync::Arc};
 
@@ -13,14 +11,15 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::{process::Usage, watch::Watch};
+use crate::{Settings, insecure::Switches, process::Usage, watch::Watch};
 
-/// Registers `diptych_build_info` and `process_*`.
-pub(crate) fn register(application: &str, registry: &mut Registry) {
+/// Registers `diptych_build_info`, `diptych_insecure_switch` and `process_*`.
+pub(crate) fn register(application: &str, settings: &Settings, registry: &mut Registry) {
     let info =
         Info::new(vec![("application", application.to_owned()), ("version", env!("CARGO_PKG_VERSION").to_owned())]);
     registry.register("diptych_build", "The application and the version of Diptych", info);
     registry.register_collector(Box::new(OfProcess));
+    registry.register_collector(Box::new(Switches::of(settings)));
 }
 
 /// Registers `diptych_alert` and `diptych_storage_free_bytes`.

@@ -6,8 +6,8 @@ use std::{io, net::SocketAddr};
 pub enum Error {
     /// Others could reach the address, and nothing would ask them who they are.
     #[error(
-        "refused to listen on {address}: other machines could reach it, and authentication and TLS do not exist yet; \
-         listen on a loopback address such as 127.0.0.1:8080 or [::1]:8080"
+        "refused to listen on {address}: other machines could reach it, and there is no TLS; \
+         listen on a loopback address such as 127.0.0.1:8080 or [::1]:8080, under TLS, or for named proxies only"
     )]
     NotLoopback {
         /// The address asked for.

@@ -17,7 +17,7 @@ use tower::Service;
 use tracing::Span;
 
 use crate::{
-    Gateways, Metrics, Peer,
+    Gateways, Metrics, Networks, Peer,
     gateways::{Where, enter_one_of},
     headers::{clean_request, clean_response, has_passed, settle_target},
     hops,
@@ -34,12 +34,12 @@ pub struct Config {
     /// row need different names.
     pub pseudonym: String,
     /// Addresses of proxies whose `Forwarded` and `X-Forwarded-*` headers are believed. Others' are dropped.
-    pub trusted_peers: Vec<std::net::IpAddr>,
+    pub trusted_peers: Networks,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { pseudonym: "diptych".to_owned(), trusted_peers: Vec::new() }
+        Self { pseudonym: "diptych".to_owned(), trusted_peers: Networks::default() }
     }
 }
 
@@ -130,8 +130,8 @@ impl LoadBalancer {
         }
     }
 
-    pub(crate) fn peer(&self, address: std::net::IpAddr) -> Peer {
-        Peer::new(address, self.inner.config.trusted_peers.contains(&address))
+    pub(crate) fn peer(&self, address: std::net::IpAddr, is_under_tls: bool) -> Peer {
+        Peer::new(address, self.inner.config.trusted_peers.contains(address), is_under_tls)
     }
 
     pub(crate) fn runtime(&self) -> &Runtime {

@@ -115,11 +115,12 @@ impl Peer {
         Self { forwarded: HeaderValue::from_static("for=unknown;proto=http"), is_trusted: false }
     }
 
-    pub(crate) fn new(address: IpAddr, is_trusted: bool) -> Self {
+    pub(crate) fn new(address: IpAddr, is_trusted: bool, is_under_tls: bool) -> Self {
+        let proto = if is_under_tls { "https" } else { "http" };
         // RFC 7239 §6: an IPv6 address stands in brackets and, since it holds colons, in quotes.
         let forwarded = match address {
-            IpAddr::V4(address) => format!("for={address};proto=http"),
-            IpAddr::V6(address) => format!("for=\"[{address}]\";proto=http"),
+            IpAddr::V4(address) => format!("for={address};proto={proto}"),
+            IpAddr::V6(address) => format!("for=\"[{address}]\";proto={proto}"),
         };
         let forwarded = HeaderValue::try_from(forwarded).unwrap_or_else(|_| Self::unknown().forwarded);
         Self { forwarded, is_trusted }
@@ -202,7 +203,7 @@ mod tests {
 
     #[test]
     fn an_ipv6_peer_stands_in_brackets_and_quotes() {
-        let peer = Peer::new(std::net::Ipv6Addr::LOCALHOST.into(), false);
+        let peer = Peer::new(std::net::Ipv6Addr::LOCALHOST.into(), false, false);
         assert_eq!(peer.forwarded, "for=\"[::1]\";proto=http");
     }
 }

@@ -33,6 +33,7 @@ mod headers; // what may travel and what may not
 mod hops; // the spans of a traced request
 mod instance; // one API Gateway of this process, and what it has in flight
 mod listener; // sockets, limits, drain
+mod networks; // who is named by address
 mod origin; // a request's id and trace
 mod picker; // power of two choices, and who takes part in it
 mod refusal; // the answers of its own
@@ -45,7 +46,8 @@ pub use self::{
     gateways::Gateways,
     headers::Peer,
     instance::Instance,
-    listener::{Drained, Limits, Listener, serve},
+    listener::{Drained, Limits, Listener, Protection, serve},
+    networks::{Networks, NotANetwork},
     remote::RemoteLimits,
     telemetry::Metrics,
 };

@@ -207,10 +207,12 @@ pub(crate) enum Policy {
     RequestTime,
     WriteStall,
     Retries,
+    Handshake,
+    Peer,
 }
 
 impl Policy {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 11] = [
         Self::Connections,
         Self::ConnectionsPerPeer,
         Self::HeadSize,
@@ -220,6 +222,8 @@ impl Policy {
         Self::RequestTime,
         Self::WriteStall,
         Self::Retries,
+        Self::Handshake,
+        Self::Peer,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -233,6 +237,8 @@ impl Policy {
             Self::RequestTime => "request-time",
             Self::WriteStall => "write-stall",
             Self::Retries => "retries",
+            Self::Handshake => "handshake",
+            Self::Peer => "peer",
         }
     }
 }

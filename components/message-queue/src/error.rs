@@ -31,6 +31,17 @@ pub enum Error {
         /// What was seen.
         reason: String,
     },
+    /// One end does not believe the other's certificate, or speaks no TLS.
+    #[error(
+        "no TLS with NATS at {server}: {reason}: see `message_queue.ca_path`, by which the server is believed, and \
+         `message_queue.certificate_path`, if it wants to know who asks"
+    )]
+    Tls {
+        /// Which server.
+        server: String,
+        /// What was seen.
+        reason: String,
+    },
     /// The server does not let this process in.
     #[error(
         "NATS at {server} refuses who asks: change `message_queue.credentials`, or the users in the server's configuration"

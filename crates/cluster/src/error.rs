@@ -41,6 +41,12 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A certificate could not be signed.
+    #[error("cannot sign a certificate: {said}")]
+    Unsigned {
+        /// Why.
+        said: String,
+    },
     /// A server did not come up.
     #[error("{program} did not answer on port {port} within {seconds} s; it said: {said}")]
     NotReady {

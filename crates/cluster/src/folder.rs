@@ -64,3 +64,14 @@ pub(crate) fn make(prefix: &str, owner: &RunAs) -> Result<TempDir, Error> {
     }
     Ok(folder)
 }
+
+/// Copies a file into a server's folder, for its eyes only.
+pub(crate) fn give(from: &Path, to: &Path, owner: &RunAs) -> Result<(), Error> {
+    let failed = |source: io::Error| Error::File { path: to.to_owned(), source };
+    fs::copy(from, to).map_err(failed)?;
+    fs::set_permissions(to, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    match owner {
+        RunAs::Other { uid, gid, .. } => chown(to, Some(*uid), Some(*gid)).map_err(failed),
+        RunAs::Self_ => Ok(()),
+    }
+}

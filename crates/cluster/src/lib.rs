@@ -9,6 +9,7 @@
     reason = "starts processes, from outside of what the simulator owns"
 )]
 
+mod authority;
 mod error;
 mod folder;
 mod haproxy;
@@ -21,6 +22,7 @@ mod service;
 mod system;
 
 pub use self::{
+    authority::{Authority, Issued},
     error::Error,
     haproxy::HaproxyServer,
     keeper::is_running,

@@ -47,6 +47,14 @@ impl NatsServer {
         Self::start_with(false, "")
     }
 
+    /// Starts one whose configuration has `settings` beside its listener and an empty JetStream, in NATS's own language.
+    ///
+    /// # Errors
+    /// As [`NatsServer::start`].
+    pub fn start_configured(settings: &str) -> Result<Self, Error> {
+        Self::start_with(true, settings)
+    }
+
     /// Starts `count` that are one cluster, so that a stream can have as many replicas.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use std::{
 use tempfile::TempDir;
 
 use crate::{
-    Error, Program,
+    Error, Issued, Program,
     folder::{self, RunAs},
     keeper::{self, Keeper},
     port, program,
@@ -23,6 +23,7 @@ const PORTS_TRIED: usize = 5;
 #[derive(Clone, Debug, Default)]
 pub struct Postgres {
     settings: Vec<(String, String)>,
+    tls: Option<Issued>,
 }
 
 impl Postgres {
@@ -39,6 +40,14 @@ impl Postgres {
         self
     }
 
+    /// With a certificate: whoever asks for TLS has it.
+    #[must_use]
+    pub fn tls(mut self, issued: &Issued) -> Self {
+        self.tls = Some(issued.clone());
+        let own = [("ssl", "on"), ("ssl_cert_file", "tls-certificate.pem"), ("ssl_key_file", "tls-key.pem")];
+        own.into_iter().fold(self, |postgres, (name, value)| postgres.setting(name, value))
+    }
+
     /// Makes an empty one and starts it.
     ///
     /// # Errors
@@ -53,6 +62,10 @@ impl Postgres {
         command.args(["--no-sync", "--no-instructions", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8"]);
         command.args([&format!("--username={SUPERUSER}"), "-D"]).arg(&data).current_dir(folder.path());
         program::run(&initdb, &mut command)?;
+        if let Some(Issued { certificate, key }) = &self.tls {
+            folder::give(certificate, &data.join("tls-certificate.pem"), &run_as)?;
+            folder::give(key, &data.join("tls-key.pem"), &run_as)?;
+        }
         let mut server =
             PostgresServer { settings: self.settings, postgres, run_as, data, port: 0, keeper: None, folder };
         server.start_anywhere()?;

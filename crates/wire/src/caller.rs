@@ -5,12 +5,14 @@ use http::{Method, Request, StatusCode, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Incoming};
 use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
+    client::legacy::Client,
     rt::{TokioExecutor, TokioTimer},
 };
 use runtime::{Runtime, Shutdown};
 
-use crate::{Attempt, Budget, By, Candidate, Instance, Instances, Sending, Verdict, health, server::READY};
+use crate::{
+    Attempt, Budget, By, Candidate, Connector, Instance, Instances, Sending, Verdict, health, server::READY, tls,
+};
 
 /// The header by which an instance that is ending says so with each answer.
 pub const ENDING: &str = "diptych-ending";
@@ -68,7 +70,7 @@ pub struct Call<'a> {
 /// Makes calls to the instances of one role. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: Client<Connector, Full<Bytes>>,
     runtime: Runtime,
     instances: Instances,
     budget: Arc<Budget>,
@@ -79,7 +81,7 @@ impl Caller {
     /// Starts to look after `instances`, until `shutdown`.
     #[must_use]
     pub fn start(runtime: &Runtime, instances: Instances, limits: CallerLimits, shutdown: Shutdown) -> Self {
-        let client = http_client(&limits);
+        let client = http_client(&instances, &limits);
         let budget = Arc::new(Budget::new(runtime.now()));
         let caller = Self { client, runtime: runtime.clone(), instances, budget, limits };
         drop(runtime.spawn("health of instances", health::watch(caller.clone(), shutdown)));
@@ -180,37 +182,38 @@ impl Caller {
         Ok(collected.to_bytes())
     }
 
-    /// Asks an instance whether it takes calls.
-    pub(crate) async fn is_ready(&self, instance: SocketAddr) -> bool {
+    /// Asks an instance whether it takes calls; if not, the error says why.
+    pub(crate) async fn is_ready(&self, instance: SocketAddr) -> Result<(), String> {
         let request = Request::get(format!("http://{instance}{READY}")).body(Full::new(Bytes::new()));
-        let Ok(request) = request else { return false };
-        let asked = self.runtime.timeout(self.limits.connect_time_max, self.client.request(request)).await;
-        matches!(asked, Ok(Ok(response)) if response.status() == StatusCode::OK)
+        let request = request.map_err(|error| error.to_string())?;
+        match self.runtime.timeout(self.limits.connect_time_max, self.client.request(request)).await {
+            Ok(Ok(response)) if response.status() == StatusCode::OK => Ok(()),
+            Ok(Ok(response)) => Err(format!("it answers {}", response.status())),
+            Ok(Err(error)) => Err(chain(&error)),
+            Err(elapsed) => Err(format!("no answer within {:?}", elapsed.0)),
+        }
     }
 }
 
 /// Whether a request that failed has left nothing at the other end: no connection could be made, or the one that was to carry
-/// it ended before its first byte.
+/// it ended before its first byte, or was refused for who we are.
 #[must_use]
 pub fn is_unsent(error: &hyper_util::client::legacy::Error) -> bool {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<hyper::Error>());
-    error.is_connect() || cause.is_some_and(hyper::Error::is_canceled)
+    error.is_connect() || cause.is_some_and(hyper::Error::is_canceled) || tls::is_turned_away(error)
 }
 
-/// A client of HTTP/1.1 that keeps its connections within `limits`.
+/// A client of HTTP/1.1 to `instances` that keeps its connections within `limits`.
 #[must_use]
-pub fn http_client<B>(limits: &CallerLimits) -> Client<HttpConnector, B>
+pub fn http_client<B>(instances: &Instances, limits: &CallerLimits) -> Client<Connector, B>
 where
     B: Body<Data: Send> + Send,
 {
-    let mut connector = HttpConnector::new();
-    connector.set_nodelay(true);
-    connector.set_connect_timeout(Some(limits.connect_time_max));
     Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE_TIME_MAX)
         .pool_max_idle_per_host(limits.idle_connections_max)
-        .build(connector)
+        .build(Connector::new(instances.tls(), limits.connect_time_max))
 }
 
 /// Idle connections are given up after this, before the other end does.

@@ -1,4 +1,4 @@
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, path::PathBuf};
 
 /// Why calls cannot be taken or made.
 #[derive(Debug, thiserror::Error)]
@@ -6,11 +6,21 @@ use std::{io, net::SocketAddr};
 pub enum Error {
     /// Others could listen to plain text, and nobody proves who they are.
     #[error(
-        "{address} could be reached by other machines, and calls between processes are plain text: name a loopback address, until there is mutual TLS"
+        "{address} could be reached by other machines, and calls between processes are plain text: set up TLS between processes (the settings `tls.…`), or name a loopback address"
     )]
     NotLoopback {
         /// The address.
         address: SocketAddr,
+    },
+    /// A file of certificates or of a key is not what it has to be.
+    #[error("{setting}: {} {reason}", .path.display())]
+    Pem {
+        /// The setting that names it.
+        setting: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
     },
     /// The address is taken, or cannot be had.
     #[error("cannot take calls on {address}: see that nobody else listens there")]

@@ -20,7 +20,7 @@ pub(crate) async fn watch(caller: Caller, shutdown: Shutdown) {
         round += 1;
         let asked = join_all(caller.instances().known().iter().map(|instance| ask(&caller, instance.clone()))).await;
         // Those that are back are known before those that go: where one takes the place of the other, there is always one.
-        asked.into_iter().flatten().for_each(|instance| note(&instance, false));
+        asked.into_iter().flatten().for_each(|(instance, reason)| note(&instance, Some(reason)));
         let pause = caller.runtime().sleep(ASK_EVERY);
         select(std::pin::pin!(shutdown.requested()), pause).await;
         if shutdown.is_requested() {
@@ -29,21 +29,21 @@ pub(crate) async fn watch(caller: Caller, shutdown: Shutdown) {
     }
 }
 
-/// Notes an instance that takes calls, and returns one that takes none.
-async fn ask(caller: &Caller, instance: Arc<Instance>) -> Option<Arc<Instance>> {
-    if !caller.is_ready(instance.address()).await {
-        return Some(instance);
+/// Notes an instance that takes calls, and returns one that takes none, with the reason.
+async fn ask(caller: &Caller, instance: Arc<Instance>) -> Option<(Arc<Instance>, String)> {
+    let reason = caller.is_ready(instance.address()).await.err();
+    if reason.is_none() {
+        note(&instance, None);
     }
-    note(&instance, true);
-    None
+    reason.map(|reason| (instance, reason))
 }
 
-fn note(instance: &Instance, is_ready: bool) {
-    if instance.standing().set_ready(is_ready) {
-        if is_ready {
-            tracing::info!(instance = %instance.address(), "an instance takes calls");
-        } else {
-            tracing::warn!(instance = %instance.address(), "an instance takes no calls");
+/// `missing` is why it takes no calls, if it does not.
+fn note(instance: &Instance, missing: Option<String>) {
+    if instance.standing().set_ready(missing.is_none()) {
+        match missing {
+            None => tracing::info!(instance = %instance.address(), "an instance takes calls"),
+            Some(reason) => tracing::warn!(instance = %instance.address(), reason, "an instance takes no calls"),
         }
     }
 }

@@ -9,13 +9,15 @@ use std::{
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::{Attempt, Candidate, EjectionLimits, Error, Instance, Part, Sending};
+use crate::{Attempt, Candidate, ClientTls, EjectionLimits, Error, Instance, Part, Sending};
 
 /// The instances of a role: named by addresses or DNS names, which are looked up again and again, and asked whether they are
 /// ready. Those that fail are ejected for a while. Cheap to clone; clones are the same.
 #[derive(Clone, Debug)]
 pub struct Instances {
     inner: Arc<Inner>,
+    /// How they are called; in plain text, and so on this machine only, where there is none.
+    tls: Option<ClientTls>,
 }
 
 #[derive(Debug)]
@@ -65,9 +67,19 @@ impl Instances {
         let addresses = names.iter().filter_map(|name| name.to_socket_addrs().ok()).flatten().collect();
         let inner =
             Inner { names, limits, known: RwLock::default(), ejecting: Mutex::default(), turn: AtomicUsize::new(0) };
-        let instances = Self { inner: Arc::new(inner) };
+        let instances = Self { inner: Arc::new(inner), tls: None };
         instances.found(addresses);
         Ok(instances)
+    }
+
+    /// The same, called under TLS.
+    #[must_use]
+    pub fn under_tls(self, tls: ClientTls) -> Self {
+        Self { tls: Some(tls), ..self }
+    }
+
+    pub(crate) fn tls(&self) -> Option<ClientTls> {
+        self.tls.clone()
     }
 
     pub(crate) fn names(&self) -> &[String] {

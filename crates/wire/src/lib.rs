@@ -4,7 +4,8 @@
 //! [`Caller`] knows the [`Instances`] of a role, prefers those that are healthy, and tells a call by which nothing was done,
 //! which may be made elsewhere, from one whose answer was lost, which may not. [`serve`] is the other end.
 //!
-//! Plain text, and so on loopback only: [`Endpoint::bind`] refuses any other address.
+//! Under [`MutualTls`] both ends prove which role they have. Without it there is plain text, on loopback only: other addresses
+//! are neither listened to ([`Endpoint::bind`]) nor called.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -13,6 +14,7 @@
 
 mod budget; // how many requests may be sent again
 mod caller; // one call, and what is known when it fails
+mod connector; // how a connection to an instance is made
 mod ejection; // when an instance that fails is left out, and how it comes back
 mod error;
 mod frame; // what a call and its answer look like
@@ -20,15 +22,20 @@ mod health; // asks instances whether they are ready
 mod instance; // one of them: ready, ejected, and what it has in hand
 mod instances; // the addresses of a role, and which of them to call
 mod server; // the other end
+mod stream; // a connection, plain or under TLS
+mod tls; // certificates, roles, handshakes
 mod weight; // of a key with an instance
 
 pub use self::{
     budget::Budget,
     caller::{Call, CallError, Caller, CallerLimits, ENDING, http_client, is_unsent},
+    connector::Connector,
     ejection::{EjectionLimits, Sending},
     error::Error,
     frame::Frame,
     instance::{Attempt, Candidate, Instance, Part, Standing, Verdict},
     instances::{By, Instances},
     server::{Answers, Endpoint, Responds, ServerLimits, Unanswered, serve, serve_http},
+    stream::Stream,
+    tls::{Authorities, ClientTls, Identity, MutualTls, PemFile, ServerTls, handshake_failure},
 };

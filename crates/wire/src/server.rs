@@ -18,7 +18,7 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    Error,
+    Error, ServerTls, Stream,
     caller::{ENDING, FRAME_TYPE},
 };
 
@@ -64,10 +64,11 @@ impl Default for ServerLimits {
 pub struct Endpoint {
     listener: TcpListener,
     address: SocketAddr,
+    tls: Option<ServerTls>,
 }
 
 impl Endpoint {
-    /// Listens on `address`; port 0 takes a free one. To be called within a tokio runtime.
+    /// Listens on `address`, for plain text; port 0 takes a free one. To be called within a tokio runtime.
     ///
     /// # Errors
     /// [`Error::NotLoopback`], [`Error::Bind`].
@@ -75,12 +76,24 @@ impl Endpoint {
         if !address.ip().is_loopback() {
             return Err(Error::NotLoopback { address });
         }
+        Self::listen(address, None)
+    }
+
+    /// As [`Endpoint::bind`], on any address: calls come under TLS, and from nobody who cannot prove that he may call.
+    ///
+    /// # Errors
+    /// [`Error::Bind`].
+    pub fn bind_under_tls(address: SocketAddr, tls: ServerTls) -> Result<Self, Error> {
+        Self::listen(address, Some(tls))
+    }
+
+    fn listen(address: SocketAddr, tls: Option<ServerTls>) -> Result<Self, Error> {
         let failed = |source| Error::Bind { address, source };
         let listener = std::net::TcpListener::bind(address).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let listener = TcpListener::from_std(listener).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address })
+        Ok(Self { listener, address, tls })
     }
 
     /// Where it listens.
@@ -134,15 +147,20 @@ pub async fn serve_http<R: Responds>(
             () = shutdown.requested() => break,
             accepted = endpoint.listener.accept() => accepted,
         };
-        let (Ok((socket, _)), Ok(place)) = (accepted, places.clone().try_acquire_owned()) else {
+        let (Ok((socket, peer)), Ok(place)) = (accepted, places.clone().try_acquire_owned()) else {
             // Out of descriptors, or too many at once: neither gets better by asking again at once.
             runtime.sleep(Duration::from_millis(10)).await;
             continue;
         };
+        // Latency, not throughput: a failure to set it costs that and nothing else.
+        let _ = socket.set_nodelay(true);
         let (responds, shutdown) = (responds.clone(), shutdown.clone());
+        let entering = enter(endpoint.tls.clone(), socket, peer, runtime.clone(), shutdown.clone());
         connections.spawn(async move {
             let _place = place;
-            connection(responds, socket, shutdown).await;
+            if let Some(stream) = entering.await {
+                connection(responds, stream, shutdown).await;
+            }
         });
     }
     drop(endpoint);
@@ -150,9 +168,22 @@ pub async fn serve_http<R: Responds>(
     connections.wait().await;
 }
 
-async fn connection<R: Responds>(responds: Arc<R>, socket: TcpStream, shutdown: Shutdown) {
-    // Latency, not throughput: a failure to set it costs that and nothing else.
-    let _ = socket.set_nodelay(true);
+/// A handshake, where there is one; `None` for a peer that is not let in, or comes too late.
+async fn enter(
+    tls: Option<ServerTls>,
+    socket: TcpStream,
+    peer: SocketAddr,
+    runtime: Runtime,
+    shutdown: Shutdown,
+) -> Option<Stream> {
+    let Some(tls) = tls else { return Some(Stream::Plain(socket)) };
+    tokio::select! {
+        entered = tls.let_in(socket, peer, &runtime) => entered,
+        () = shutdown.requested() => None,
+    }
+}
+
+async fn connection<R: Responds>(responds: Arc<R>, stream: Stream, shutdown: Shutdown) {
     let service = service_fn(|request: Request<Incoming>| {
         let responds = responds.clone();
         async move {
@@ -169,7 +200,7 @@ async fn connection<R: Responds>(responds: Arc<R>, socket: TcpStream, shutdown: 
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX).max_headers(HEADERS_MAX);
-    let mut serving = std::pin::pin!(http.serve_connection(TokioIo::new(socket), service));
+    let mut serving = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
     // How a caller ends its connection is its own affair.
     tokio::select! {
         _ = serving.as_mut() => return,

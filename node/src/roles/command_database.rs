@@ -9,8 +9,9 @@ use command_database::{
 use prometheus_client::registry::Registry;
 use runtime::{Runtime, Shutdown};
 use tokio::runtime::Handle;
+use wire::Authorities;
 
-use crate::{DataDirectory, Error, error::chain, settings::CommandDatabaseSettings};
+use crate::{DataDirectory, Error, error::chain, settings::CommandDatabaseSettings, tls};
 
 /// How often expired idempotency keys are looked for.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
@@ -55,27 +56,29 @@ pub(crate) fn over(
 }
 
 /// Where the log on PostgreSQL is.
-pub(crate) fn postgres_config(settings: &CommandDatabaseSettings) -> PostgresConfig {
-    PostgresConfig::new(settings.url.as_str())
+pub(crate) fn postgres_config(settings: &CommandDatabaseSettings, authorities: Option<&Authorities>) -> PostgresConfig {
+    PostgresConfig { tls: authorities.map(Authorities::client), ..PostgresConfig::new(settings.url.as_str()) }
 }
 
 /// The log on PostgreSQL; made, or brought up to this version, where `migrate` allows that.
 pub(crate) async fn connect(
     settings: &CommandDatabaseSettings,
+    authorities: Option<&Authorities>,
     migrate: bool,
     runtime: &Runtime,
     measured: &Metrics,
-) -> Result<Arc<dyn EventStore>, command_database::Error> {
-    let config = PostgresConfig { metrics: measured.clone(), ..postgres_config(settings) };
+) -> Result<Arc<dyn EventStore>, Error> {
+    let config = PostgresConfig { metrics: measured.clone(), ..postgres_config(settings, authorities) };
+    let failed = |error| Error::unproven(tls::LOG, error);
     let opened = match PostgresEventStore::open(config.clone(), runtime).await {
         Err(command_database::Error::NotMigrated { .. }) if migrate => {
             tracing::info!("the Command Database is not of this version: migrating it");
-            PostgresEventStore::migrate(&config).await?;
+            PostgresEventStore::migrate(&config).await.map_err(failed)?;
             PostgresEventStore::open(config, runtime).await
         }
         opened => opened,
     };
-    Ok(Arc::new(opened?))
+    Ok(Arc::new(opened.map_err(failed)?))
 }
 
 async fn expire(runtime: Runtime, store: Arc<dyn EventStore>, keep: Duration, shutdown: Shutdown) {
@@ -92,13 +95,21 @@ async fn expire(runtime: Runtime, store: Arc<dyn EventStore>, keep: Duration, sh
 }
 
 /// Brings the log on PostgreSQL up to this version.
-pub(crate) async fn migrate(settings: &CommandDatabaseSettings) -> Result<(), Error> {
-    Ok(PostgresEventStore::migrate(&postgres_config(settings)).await?)
+pub(crate) async fn migrate(
+    settings: &CommandDatabaseSettings,
+    authorities: Option<&Authorities>,
+) -> Result<(), Error> {
+    let migrated = PostgresEventStore::migrate(&postgres_config(settings, authorities)).await;
+    migrated.map_err(|error| Error::unproven(tls::LOG, error))
 }
 
 /// The log on PostgreSQL, as it is verified and backed up.
-pub(crate) fn scan(settings: &CommandDatabaseSettings, threads: &Handle) -> Result<PostgresLogScan, verify::Error> {
-    let config = postgres_config(settings);
+pub(crate) fn scan(
+    settings: &CommandDatabaseSettings,
+    authorities: Option<&Authorities>,
+    threads: &Handle,
+) -> Result<PostgresLogScan, verify::Error> {
+    let config = postgres_config(settings, authorities);
     PostgresLogScan::open(&config, threads)
         .map_err(|source| verify::Error::Log { log: "on PostgreSQL".to_owned(), source })
 }

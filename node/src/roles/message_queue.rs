@@ -1,8 +1,8 @@
 //! Message Queue: in process, or on NATS.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
-use message_queue::{InProcessConfig, InProcessQueue, JetStreamConfig, JetStreamQueue, MessageQueue, Metrics};
+use message_queue::{InProcessConfig, InProcessQueue, JetStreamConfig, JetStreamQueue, MessageQueue, Metrics, Tls};
 use prometheus_client::registry::Registry;
 use runtime::Runtime;
 
@@ -23,6 +23,14 @@ pub(crate) fn metrics(registry: &mut Registry) -> Metrics {
     measured
 }
 
+/// Files are read with each connection, so that new ones hold for the next.
+fn tls(settings: &MessageQueueSettings) -> Tls {
+    let path = |path: &String| Some(PathBuf::from(path)).filter(|path| !path.as_os_str().is_empty());
+    let authorities = path(&settings.ca_path);
+    let identity = path(&settings.certificate_path).zip(path(&settings.key_path));
+    Tls { required: authorities.is_some(), authorities, identity }
+}
+
 /// The queue on NATS JetStream.
 pub(crate) async fn connect(
     application: &str,
@@ -37,6 +45,7 @@ pub(crate) async fn connect(
         event_type_prefix: settings.event_type_prefix.clone(),
         stream: format!("{application}-events"),
         replicas: settings.replicas,
+        tls: tls(settings),
         ..JetStreamConfig::default()
     };
     Ok(Arc::new(JetStreamQueue::connect(runtime.clone(), config, measured.clone()).await?))

@@ -9,8 +9,9 @@ use query_database::{
 };
 use runtime::Runtime;
 use tokio::runtime::Handle;
+use wire::Authorities;
 
-use crate::{DataDirectory, Error, settings::QueryDatabaseSettings};
+use crate::{DataDirectory, Error, settings::QueryDatabaseSettings, tls};
 
 pub(crate) fn start(
     directory: &DataDirectory,
@@ -26,43 +27,56 @@ pub(crate) fn start(
 /// The rows on PostgreSQL, to fold into; made, or brought up to this version, where `migrate` allows that.
 pub(crate) async fn connect_writing(
     settings: &QueryDatabaseSettings,
+    authorities: Option<&Authorities>,
     migrate: bool,
     runtime: &Runtime,
-) -> Result<Arc<dyn RowWriter>, query_database::Error> {
-    let config = PostgresConfig::default();
+) -> Result<Arc<dyn RowWriter>, Error> {
+    let config = config(authorities);
+    let failed = |error| Error::unproven(tls::ROWS, error);
     let opened = match PostgresQueryDatabase::open(&settings.url, &[], runtime, &config).await {
         Err(query_database::Error::NotMigrated { .. }) if migrate => {
             tracing::info!("the Query Database is not of this version: migrating it");
-            PostgresQueryDatabase::migrate(&settings.url, &config).await?;
+            PostgresQueryDatabase::migrate(&settings.url, &config).await.map_err(failed)?;
             PostgresQueryDatabase::open(&settings.url, &[], runtime, &config).await
         }
         opened => opened,
     };
-    Ok(Arc::new(opened?))
+    Ok(Arc::new(opened.map_err(failed)?))
 }
 
 /// The rows on PostgreSQL, to read: from its replicas, where there are any.
 pub(crate) async fn connect_reading(
     settings: &QueryDatabaseSettings,
+    authorities: Option<&Authorities>,
     runtime: &Runtime,
-) -> Result<Arc<dyn RowReader>, query_database::Error> {
+) -> Result<Arc<dyn RowReader>, Error> {
     let urls = settings.read_urls.split(',').map(str::trim).filter(|url| !url.is_empty());
     let mut urls: Vec<&str> = urls.collect();
     if urls.is_empty() {
         urls.push(&settings.url);
     }
-    Ok(Arc::new(PostgresReader::open(&urls, runtime, &PostgresConfig::default()).await?))
+    let opened = PostgresReader::open(&urls, runtime, &config(authorities)).await;
+    Ok(Arc::new(opened.map_err(|error| Error::unproven(tls::ROWS, error))?))
 }
 
 /// Brings the rows on PostgreSQL up to this version.
-pub(crate) async fn migrate(settings: &QueryDatabaseSettings) -> Result<(), Error> {
-    Ok(PostgresQueryDatabase::migrate(&settings.url, &PostgresConfig::default()).await?)
+pub(crate) async fn migrate(settings: &QueryDatabaseSettings, authorities: Option<&Authorities>) -> Result<(), Error> {
+    let migrated = PostgresQueryDatabase::migrate(&settings.url, &config(authorities)).await;
+    migrated.map_err(|error| Error::unproven(tls::ROWS, error))
+}
+
+fn config(authorities: Option<&Authorities>) -> PostgresConfig {
+    PostgresConfig { tls: authorities.map(Authorities::client), ..PostgresConfig::default() }
 }
 
 /// The rows on PostgreSQL, as they are verified.
-pub(crate) fn scan(settings: &QueryDatabaseSettings, threads: &Handle) -> Result<verify::Rows, verify::Error> {
+pub(crate) fn scan(
+    settings: &QueryDatabaseSettings,
+    authorities: Option<&Authorities>,
+    threads: &Handle,
+) -> Result<verify::Rows, verify::Error> {
     let name = name(&settings.url);
-    verify::Rows::on_server(name.clone(), &settings.url, &PostgresConfig::default(), threads)
+    verify::Rows::on_server(name.clone(), &settings.url, &config(authorities), threads)
         .map_err(|source| verify::Error::Rows { rows: name, source })
 }
 

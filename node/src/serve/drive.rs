@@ -12,10 +12,10 @@ use load_balancer::{Gateways, Instance, RemoteLimits};
 use model::{Position, Registry};
 use query_service::{QueryEndpoint, QueryService, RemoteQueryService};
 use runtime::{Runtime, Shutdown};
-use wire::{Answers, Caller, CallerLimits, Endpoint, Instances, ServerLimits};
+use wire::{Answers, Caller, CallerLimits, Endpoint, Instances, MutualTls, ServerLimits};
 
 use super::{checks::Checks, late::Late, reach::Needed, role::Role};
-use crate::{Error, Settings, catching_up::AtStart, roles, watch::Watch};
+use crate::{Error, Settings, catching_up::AtStart, roles, tls, watch::Watch};
 
 /// How long the API Gateway waits for what becomes of a command before it says that nobody knows.
 const COMMAND_PATIENCE: Duration = Duration::from_secs(30);
@@ -57,6 +57,9 @@ pub(super) struct Drive<'a> {
     log_metrics: OnceLock<command_database::Metrics>,
     queue_metrics: OnceLock<message_queue::Metrics>,
     page_token_key: Option<[u8; 32]>,
+    /// With other processes; everything between processes is under it then.
+    tls: Option<MutualTls>,
+    databases: tls::Databases,
 }
 
 /// What a role cannot do without is found missing at once, and not waited for.
@@ -88,7 +91,13 @@ impl<'a> Drive<'a> {
             true => Some(settings.query_service.page_token_key()?),
             false => None,
         };
+        let tls = tls::between(application, settings, roles, &runtime)?;
+        let databases = tls::Databases::read(settings)?;
+        databases.follow(&runtime);
+        tls::check_queue(settings)?;
         Ok(Self {
+            tls,
+            databases,
             application,
             registry,
             settings,
@@ -126,17 +135,20 @@ impl<'a> Drive<'a> {
         Ok(started)
     }
 
-    /// The instances that a setting names, looked after until the process ends.
-    fn instances(&self, setting: &str, addresses: &str) -> Result<Caller, Error> {
+    /// The instances of a role that a setting names, looked after until the process ends.
+    fn instances(&self, role: Role, setting: &str, addresses: &str) -> Result<Caller, Error> {
         let addresses = addresses.split(',').map(str::trim).filter(|address| !address.is_empty());
         let instances = Instances::new(addresses.map(str::to_owned).collect());
         let instances = instances.map_err(|error| Error::Settings(format!("{setting}: {error}")))?;
+        let instances = match &self.tls {
+            Some(tls) => instances.under_tls(tls.client(role.name())),
+            None => instances,
+        };
         Ok(Caller::start(&self.runtime, instances, CallerLimits::default(), Shutdown::new()))
     }
 
     fn load_balancer(&self, metrics: &mut Metrics) -> Result<Started, Error> {
-        crate::error::Listener::Public.check(self.settings.load_balancer.listen)?;
-        let listener = roles::load_balancer::bind(&self.settings.load_balancer)?;
+        let listener = roles::load_balancer::bind(self.settings, &self.runtime)?;
         let address = listener.local_address();
         let shutdown = Shutdown::new();
         let measured = roles::load_balancer::metrics(metrics);
@@ -144,13 +156,13 @@ impl<'a> Drive<'a> {
         let gateways = match self.gateway.get().filter(|_| addresses.is_empty()) {
             Some(gateway) => Gateways::here(vec![Instance::new("api-gateway", gateway.clone())]),
             None => {
-                let known = self.instances("load_balancer.api_gateways", addresses)?;
+                let known = self.instances(Role::ApiGateway, "load_balancer.api_gateways", addresses)?;
                 Gateways::elsewhere(known.instances(), &self.runtime, &measured, RemoteLimits::default())
             }
         };
         let looked_at = gateways.clone();
         self.checks.look("an API Gateway is ready", move || looked_at.is_any_ready());
-        let load_balancer = roles::load_balancer::over(gateways, &self.runtime, measured)?;
+        let load_balancer = roles::load_balancer::over(gateways, self.settings, &self.runtime, measured)?;
         let serving = load_balancer::serve(listener, load_balancer, shutdown.clone());
         let run = Box::pin(async move {
             serving.await;
@@ -164,13 +176,14 @@ impl<'a> Drive<'a> {
             if self.runs(Role::CommandService) && settings.command_services.is_empty() {
                 Arc::new(self.commands.clone())
             } else {
-                let caller = self.instances("api_gateway.command_services", &settings.command_services)?;
+                let caller =
+                    self.instances(Role::CommandService, "api_gateway.command_services", &settings.command_services)?;
                 Arc::new(RemoteCommandService::new(self.runtime.clone(), caller, COMMAND_PATIENCE))
             };
         let queries: Arc<dyn QueryService> = if self.runs(Role::QueryService) && settings.query_services.is_empty() {
             Arc::new(self.queries.clone())
         } else {
-            let caller = self.instances("api_gateway.query_services", &settings.query_services)?;
+            let caller = self.instances(Role::QueryService, "api_gateway.query_services", &settings.query_services)?;
             Arc::new(RemoteQueryService::new(caller))
         };
         let gateway = roles::api_gateway::one(commands, queries, self.settings, &self.runtime, metrics);
@@ -189,7 +202,11 @@ impl<'a> Drive<'a> {
     }
 
     fn endpoint(&self, role: Role, address: SocketAddr) -> Result<Endpoint, Error> {
-        Endpoint::bind(address).map_err(|source| Error::Endpoint { role: role.name(), source })
+        let bound = match &self.tls {
+            Some(tls) => Endpoint::bind_under_tls(address, tls.server(role.callers())),
+            None => Endpoint::bind(address),
+        };
+        bound.map_err(|source| Error::Endpoint { role: role.name(), source })
     }
 
     /// Whether a service that comes later takes calls.
@@ -219,13 +236,13 @@ impl<'a> Drive<'a> {
         let measured = roles::command_service::metrics(metrics);
         let needs_log = Needed::new(Role::CommandService, LOG, &self.checks);
         let needs_queue = Needed::new(Role::CommandService, QUEUE, &self.checks);
-        let settings = self.settings.clone();
+        let (settings, databases) = (self.settings.clone(), self.databases.clone());
         let application = self.application;
         let run = async move {
             let behind = async {
                 let connect = || {
                     let (settings, migrate) = (&settings.command_database, settings.migrate_at_start);
-                    roles::command_database::connect(settings, migrate, &runtime, &measured_log)
+                    roles::command_database::connect(settings, databases.log.as_ref(), migrate, &runtime, &measured_log)
                 };
                 let store = needs_log.reach(&runtime, &stop, connect).await?;
                 let log = roles::command_database::over(
@@ -269,11 +286,13 @@ impl<'a> Drive<'a> {
         let needs_queue = Needed::new(Role::EventHandler, QUEUE, &self.checks);
         let needs_rows = Needed::new(Role::EventHandler, ROWS, &self.checks);
         let (settings, watch, application) = (self.settings.clone(), self.watch.clone(), self.application);
+        let databases = self.databases.clone();
         let run = async move {
             let behind = async {
                 let connect = || {
                     // Who only reads the log has no right to make it.
-                    roles::command_database::connect(&settings.command_database, false, &runtime, &measured_log)
+                    let log = &settings.command_database;
+                    roles::command_database::connect(log, databases.log.as_ref(), false, &runtime, &measured_log)
                 };
                 let store = needs_log.reach(&runtime, &stop, connect).await?;
                 let connect =
@@ -281,7 +300,7 @@ impl<'a> Drive<'a> {
                 let queue = needs_queue.reach(&runtime, &stop, connect).await?;
                 let connect = || {
                     let (settings, migrate) = (&settings.query_database, settings.migrate_at_start);
-                    roles::query_database::connect_writing(settings, migrate, &runtime)
+                    roles::query_database::connect_writing(settings, databases.rows.as_ref(), migrate, &runtime)
                 };
                 let rows = needs_rows.reach(&runtime, &stop, connect).await?;
                 let head =
@@ -325,9 +344,11 @@ impl<'a> Drive<'a> {
         let needs_rows = Needed::new(Role::QueryService, ROWS, &self.checks);
         let (settings, watch, key) =
             (self.settings.clone(), self.watch.clone(), self.page_token_key.unwrap_or_default());
+        let databases = self.databases.clone();
         let run = async move {
             let behind = async {
-                let connect = || roles::query_database::connect_reading(&settings.query_database, &runtime);
+                let (rows, authorities) = (&settings.query_database, databases.rows.as_ref());
+                let connect = || roles::query_database::connect_reading(rows, authorities, &runtime);
                 let rows = needs_rows.reach(&runtime, &stop, connect).await?;
                 let queries =
                     roles::query_service::over(&registry, rows, key, &settings.query_service, &runtime, &measured);

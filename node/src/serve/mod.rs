@@ -26,7 +26,9 @@ use serde_json::{Value, json};
 
 pub use self::role::Role;
 use self::{checks::Checks, drive::Drive};
-use crate::{Error, Settings, admin, error::Listener, plain, signals, systemd, telemetry, watch::Watch};
+use crate::{
+    Error, Settings, admin, error::Listener, insecure::Switches, plain, signals, systemd, telemetry, watch::Watch,
+};
 
 /// How long a drain may take before the process ends all the same, beside the delay that is set.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(30);
@@ -78,7 +80,8 @@ impl Serve {
         let admin_listener = admin::bind(settings.admin.listen).await?;
         let runtime = Runtime::tokio();
         let mut metrics = prometheus_client::registry::Registry::default();
-        telemetry::register(application, &mut metrics);
+        telemetry::register(application, settings, &mut metrics);
+        Switches::of(settings).warn();
         let checks = Checks::default();
         let drive = Drive::new(application, registry, settings, &roles, runtime.clone(), checks.clone())?;
         let watch = drive.watch.clone();
@@ -99,7 +102,9 @@ impl Serve {
         let state = Arc::new(State { application, runtime: runtime.clone(), roles, checks, watch, draining });
         let api_address = addresses.get(&Role::LoadBalancer).copied().unwrap_or(settings.load_balancer.listen);
         let error_pages_url = settings.api_gateway.error_pages_url.clone();
-        let error_pages_url = error_pages_url.unwrap_or_else(|| format!("http://{api_address}/errors/")).into();
+        let error_pages_url = error_pages_url
+            .unwrap_or_else(|| format!("{}://{api_address}/errors/", settings.load_balancer.scheme()))
+            .into();
         let admin_shutdown = Shutdown::new();
         let beside = admin::Front { api_address, error_pages_url };
         let serving = admin::serve(admin_listener, state.clone(), Arc::new(metrics), beside, admin_shutdown.clone());

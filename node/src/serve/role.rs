@@ -29,6 +29,15 @@ impl Role {
         }
     }
 
+    /// Who may call it, along the arrows of the diagram.
+    pub(crate) fn callers(self) -> &'static [&'static str] {
+        match self {
+            Self::LoadBalancer | Self::EventHandler => &[],
+            Self::ApiGateway => &["load-balancer"],
+            Self::CommandService | Self::QueryService => &["api-gateway"],
+        }
+    }
+
     /// Each once, those who ask before those who are asked.
     pub(crate) fn in_order(roles: &[Self]) -> Vec<Self> {
         let mut roles = roles.to_vec();

@@ -22,24 +22,35 @@ use crate::system::{send, wait_until};
 
 const ALL: &str = "/queries/ledger/log/all";
 
+type Settle = dyn Fn(Role, &mut Settings);
+
 /// The servers, and the threads that roles run on.
 pub(crate) struct Apart {
     threads: tokio::runtime::Runtime,
     log: PostgresServer,
     rows: PostgresServer,
     queue: NatsServer,
+    /// Of each role, as it is to be.
+    settle: Box<Settle>,
 }
 
 impl Apart {
     pub(crate) fn start() -> Self {
-        let threads = tokio::runtime::Runtime::new().expect("threads");
-        let log = Postgres::new().start().expect("a PostgreSQL");
-        let rows = Postgres::new().start().expect("another PostgreSQL");
-        let queue = NatsServer::start().expect("a NATS");
-        Self { threads, log, rows, queue }
+        let postgres = || Postgres::new().start().expect("a PostgreSQL");
+        Self::over([postgres(), postgres()], NatsServer::start().expect("a NATS"), |_, _| {})
     }
 
-    fn settings(&self) -> Settings {
+    /// Over servers of any kind.
+    pub(crate) fn over(
+        [log, rows]: [PostgresServer; 2],
+        queue: NatsServer,
+        settle: impl Fn(Role, &mut Settings) + 'static,
+    ) -> Self {
+        let threads = tokio::runtime::Runtime::new().expect("threads");
+        Self { threads, log, rows, queue, settle: Box::new(settle) }
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut settings = Settings::default();
         settings.admin.listen = free;
@@ -56,8 +67,9 @@ impl Apart {
     }
 
     fn serve(&self, role: Role, settings: &Settings) -> Serve {
-        let roles = [role];
-        let started = Serve::start("tested", Arc::new(domain::registry()), settings, &roles);
+        let (roles, mut settings) = ([role], settings.clone());
+        (self.settle)(role, &mut settings);
+        let started = Serve::start("tested", Arc::new(domain::registry()), &settings, &roles);
         let serve = self.threads.block_on(started).expect("the role starts");
         assert_eq!(serve.address(role).is_none(), role == Role::EventHandler);
         serve
@@ -89,7 +101,7 @@ impl Apart {
     }
 
     /// How many events the log has, each at its place.
-    fn events(&self) -> usize {
+    pub(crate) fn events(&self) -> usize {
         self.threads.block_on(async {
             let config = PostgresConfig::new(self.log.url("postgres"));
             let store = PostgresEventStore::open(config, &Runtime::tokio()).await.expect("the log opens");
@@ -111,7 +123,7 @@ fn addresses(services: &[Serve], role: Role) -> String {
 
 pub(crate) struct System {
     address: SocketAddr,
-    all: Vec<Serve>,
+    pub(crate) all: Vec<Serve>,
 }
 
 impl System {
@@ -124,7 +136,7 @@ impl System {
     }
 
     /// Waits until the ledger contains what the log has, and returns how many events it has seen.
-    fn ledger(&self, events: usize) {
+    pub(crate) fn ledger(&self, events: usize) {
         wait_until("the ledger has every event once", || {
             let answer = self.ask("GET", ALL, "", "");
             let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);

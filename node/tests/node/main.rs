@@ -11,3 +11,4 @@ mod freshness;
 mod hops;
 mod metrics;
 mod system;
+mod tls;

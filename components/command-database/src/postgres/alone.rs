@@ -1,12 +1,13 @@
 //! A connection by itself, for a thread that has nothing else to do: whoever verifies or copies a log waits for each answer.
-#![allow(clippy::disallowed_methods, reason = "the driver needs a task for its connection")]
 
+use deadpool_postgres::Connect;
 use tokio::runtime::Handle;
-use tokio_postgres::{Client, NoTls, Row, types::ToSql};
+use tokio_postgres::{Client, Row, types::ToSql};
 
 use super::{
     check,
     config::Address,
+    driver::{Driver, Unreplicated},
     failure::{Failure, Result},
     migrate,
 };
@@ -35,9 +36,10 @@ impl Alone {
             let options = driver.get_options().unwrap_or_default();
             driver.options(format!("{options} -c default_transaction_read_only=on"));
         }
-        let connected = threads.block_on(driver.connect(NoTls));
-        let (client, connection) = connected.map_err(|error| Failure::Unconnected(error.into()))?;
-        threads.spawn(connection);
+        let connecting = Driver { tls: address.tls.clone(), heard: Unreplicated::default() };
+        let connected = threads.block_on(connecting.connect(&driver));
+        // Its task ends with the client.
+        let (client, _) = connected.map_err(|error| Failure::Unconnected(error.into()))?;
         Ok(Self { client, threads: threads.clone(), address })
     }
 

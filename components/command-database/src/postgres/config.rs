@@ -2,7 +2,9 @@
 
 use std::{fmt, time::Duration};
 
-use tokio_postgres::config::Host;
+use rustls::ClientConfig;
+use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::{Error, Metrics};
 
@@ -15,6 +17,8 @@ pub struct PostgresConfig {
     /// Such as `postgres://user:password@host:5432/database`, or `host=… user=… dbname=…`. It may be that of a pooler which
     /// passes `options` on and keeps named statements.
     pub url: String,
+    /// How the server proves who it is, by the name or address that the URL has. In plain text, where there is nothing.
+    pub tls: Option<ClientConfig>,
     /// What the names of the server's roles for this log begin with; the database's name where there is none.
     pub role_prefix: Option<String>,
     /// Most connections of this process, at least two: one for appends, the others for everything else.
@@ -41,6 +45,7 @@ impl PostgresConfig {
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
+            tls: None,
             role_prefix: None,
             connections_max: 8,
             connect_timeout: Duration::from_secs(5),
@@ -68,6 +73,10 @@ impl PostgresConfig {
         driver.connect_timeout(self.connect_timeout);
         driver.tcp_user_timeout(self.statement_timeout);
         driver.keepalives_idle(self.statement_timeout);
+        if self.tls.is_some() {
+            // Whatever the URL says: a server without TLS, or somebody in its place, gets nothing.
+            driver.ssl_mode(SslMode::Require);
+        }
         if driver.get_application_name().is_none() {
             driver.application_name("diptych-command-database");
         }
@@ -79,7 +88,8 @@ impl PostgresConfig {
                 "{found} bytes are too many for what roles' names begin with: set a prefix of at most {ROLE_PREFIX_BYTES_MAX}"
             )));
         }
-        Ok(Address { driver, log, role_prefix })
+        let tls = self.tls.clone().map(MakeRustlsConnect::new);
+        Ok(Address { driver, tls, log, role_prefix })
     }
 
     /// What holds for every statement of a session. Statements are short, and tables that were never analysed look large to the
@@ -108,6 +118,7 @@ impl fmt::Debug for PostgresConfig {
 #[derive(Clone)]
 pub(super) struct Address {
     pub(super) driver: tokio_postgres::Config,
+    pub(super) tls: Option<MakeRustlsConnect>,
     /// What errors call the log.
     pub(super) log: String,
     pub(super) role_prefix: String,

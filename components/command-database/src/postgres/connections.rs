@@ -10,7 +10,7 @@ use tokio_postgres::{Row, types::ToSql};
 use super::{
     check,
     config::{Address, PostgresConfig},
-    driver::Unreplicated,
+    driver::{Driver, Unreplicated},
     epoch::Seen,
     failure::{Failure, Result},
 };
@@ -41,7 +41,8 @@ impl Connections {
     pub(super) fn new(address: Address, config: &PostgresConfig, runtime: &Runtime) -> Result<Self> {
         let pool = |size, heard: &Unreplicated| {
             let method = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-            let manager = Manager::from_connect(address.driver.clone(), heard.clone(), method);
+            let driver = Driver { tls: address.tls.clone(), heard: heard.clone() };
+            let manager = Manager::from_connect(address.driver.clone(), driver, method);
             Pool::builder(manager).max_size(size).build().map_err(|error| Failure::Unconnected(error.into()))
         };
         let unreplicated = Unreplicated::default();

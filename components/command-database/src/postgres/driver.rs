@@ -11,8 +11,12 @@ use std::{
 
 use deadpool_postgres::Connect;
 use futures_util::future::BoxFuture;
-use tokio::task::JoinHandle;
-use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, Socket, tls::NoTlsStream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    task::JoinHandle,
+};
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, Socket, tls::TlsStream};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// Commits that the server acknowledged although nobody waited for their replication to the end: somebody has cancelled that
 /// wait. They are durable on this server and may be on no other.
@@ -28,18 +32,36 @@ impl Unreplicated {
 /// Where the server waits for its standbys. The text of what it says depends on its language, this does not.
 const WAIT: &str = "SyncRepWaitForLSN";
 
-impl Connect for Unreplicated {
+/// Makes connections: under TLS, or plain ones where there is none.
+pub(super) struct Driver {
+    pub(super) tls: Option<MakeRustlsConnect>,
+    pub(super) heard: Unreplicated,
+}
+
+impl Connect for Driver {
     fn connect(&self, config: &Config) -> BoxFuture<'_, Result<(Client, JoinHandle<()>), tokio_postgres::Error>> {
-        let (config, unreplicated) = (config.clone(), self.clone());
+        let config = config.clone();
         Box::pin(async move {
-            let (client, connection) = config.connect(NoTls).await?;
-            Ok((client, tokio::spawn(drive(connection, unreplicated))))
+            let heard = self.heard.clone();
+            Ok(match self.tls.clone() {
+                Some(tls) => {
+                    let (client, connection) = config.connect(tls).await?;
+                    (client, tokio::spawn(drive(connection, heard)))
+                }
+                None => {
+                    let (client, connection) = config.connect(NoTls).await?;
+                    (client, tokio::spawn(drive(connection, heard)))
+                }
+            })
         })
     }
 }
 
 /// What is said before an answer is heard before it: both come through here.
-async fn drive(mut connection: Connection<Socket, NoTlsStream>, unreplicated: Unreplicated) {
+async fn drive<S: TlsStream + AsyncRead + AsyncWrite + Unpin>(
+    mut connection: Connection<Socket, S>,
+    unreplicated: Unreplicated,
+) {
     while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
         match message {
             Ok(AsyncMessage::Notice(notice)) if notice.routine() == Some(WAIT) => {

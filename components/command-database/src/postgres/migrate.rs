@@ -1,12 +1,13 @@
 //! Makes the tables, roles and rights of a log, or brings them to this binary's format.
-#![allow(clippy::disallowed_methods, reason = "the driver needs a task for its connection")]
 
+use deadpool_postgres::Connect;
 use refinery::Runner;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
 use super::{
     check::{self, FORMAT, Found},
     config::Address,
+    driver::{Driver, Unreplicated},
     failure::{Failure, Result},
 };
 
@@ -25,9 +26,9 @@ pub(super) async fn migrate(address: &Address) -> Result<()> {
     let options =
         format!("{options} -c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0");
     driver.options(options).application_name("diptych-migration");
-    let connected = driver.connect(NoTls).await.map_err(|error| Failure::Unconnected(error.into()));
-    let (mut client, connection) = connected?;
-    let task = tokio::spawn(connection);
+    let connecting = Driver { tls: address.tls.clone(), heard: Unreplicated::default() };
+    let connected = connecting.connect(&driver).await.map_err(|error| Failure::Unconnected(error.into()));
+    let (mut client, task) = connected?;
     let migrated = locked(&mut client, address).await;
     // The session ends, and its lock with it.
     drop(client);

@@ -21,10 +21,8 @@ use hyper::{
     service::Service,
 };
 use hyper_util::rt::TokioIo;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use wire::Stream;
 
 use super::{
     awake::{Awake, News},
@@ -36,12 +34,12 @@ use crate::{Forward, Forwarded, LoadBalancer, Peer, origin::Origin, refusal::Ref
 /// Serves one connection to its end.
 pub(super) async fn serve_connection(
     http: http1::Builder,
-    stream: TcpStream,
+    stream: Stream,
     address: IpAddr,
     load_balancer: LoadBalancer,
     watch: Arc<Watch>,
 ) {
-    let peer = load_balancer.peer(address);
+    let peer = load_balancer.peer(address, matches!(stream, Stream::Tls(_)));
     let front = Front { load_balancer: load_balancer.clone(), peer, watch: watch.clone(), news: News::new() };
     let io = TokioIo::new(Gate::new(stream, watch.clone()));
     let mut connection = http.serve_connection(io, front);

@@ -10,7 +10,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{Limits, watch::Watch};
+use super::watch::Watch;
 use crate::telemetry::Policy;
 
 /// All open connections of one listener. Locked when one opens or closes and by the sweep, never by a request.
@@ -39,13 +39,19 @@ impl Connections {
     ///
     /// # Errors
     /// The limit that has no place left.
-    pub(super) fn admit(self: &Arc<Self>, peer: IpAddr, watch: &Arc<Watch>, limits: &Limits) -> Result<Seat, Policy> {
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        peer: IpAddr,
+        watch: &Arc<Watch>,
+        connections_max: usize,
+        of_peer_max: usize,
+    ) -> Result<Seat, Policy> {
         let mut open = self.open.lock();
-        if open.watches.len() >= limits.connections_max {
+        if open.watches.len() >= connections_max {
             return Err(Policy::Connections);
         }
         let of_peer = open.of_peer.entry(peer).or_default();
-        if *of_peer >= limits.connections_per_peer_max {
+        if *of_peer >= of_peer_max {
             return Err(Policy::ConnectionsPerPeer);
         }
         *of_peer += 1;

@@ -6,10 +6,8 @@ use std::{
 };
 
 use bytes::{Buf, BytesMut};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use wire::Stream;
 
 use super::{
     head::{Framing, Head, Progress},
@@ -25,7 +23,7 @@ use crate::refusal::Refusal;
 /// A head that is refused never reaches hyper. It sees the end of the stream instead, closes, and the connection's task
 /// takes the socket back to give the answer. What hyper itself refuses ends the same way, see [`Gate::poll_write`].
 pub(super) struct Gate {
-    stream: TcpStream,
+    stream: Stream,
     watch: Arc<Watch>,
     reading: Reading,
     /// Bytes that came and have not passed. The first `approved` of them may.
@@ -38,7 +36,7 @@ pub(super) struct Gate {
 
 /// A connection after hyper.
 pub(super) struct Remains {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     /// The answer that is still owed.
     pub(super) refusal: Option<Refusal>,
     /// Whether the peer may still be sending what nobody will read.
@@ -58,7 +56,7 @@ enum Reading {
 const PIECE_BYTES: usize = 4096;
 
 impl Gate {
-    pub(super) fn new(stream: TcpStream, watch: Arc<Watch>) -> Self {
+    pub(super) fn new(stream: Stream, watch: Arc<Watch>) -> Self {
         Self {
             stream,
             watch,

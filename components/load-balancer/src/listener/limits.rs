@@ -7,8 +7,13 @@ use std::time::Duration;
 pub struct Limits {
     /// Open connections of the process. One more is answered with 503 and closed.
     pub connections_max: usize,
-    /// Open connections of one peer address, loopback included. One more is answered with 503 and closed.
+    /// Open connections of one peer address, loopback included. One more is answered with 503 and closed. Proxies that are
+    /// named have no such limit.
     pub connections_per_peer_max: usize,
+    /// A handshake of TLS must be done within this time, the wait for its turn included, or the connection is closed.
+    pub handshake_time_max: Duration,
+    /// Handshakes under way. Others wait for their turn. More than one peer can have.
+    pub handshakes_max: usize,
     /// A request's head must be complete within this time from its first byte, or the connection is closed.
     pub head_time_max: Duration,
     /// A connection on which nothing happens between two requests is closed after this time.
@@ -40,6 +45,8 @@ impl Default for Limits {
         Self {
             connections_max: 10_000,
             connections_per_peer_max: 1_000,
+            handshake_time_max: Duration::from_secs(10),
+            handshakes_max: 2_000,
             head_time_max: Duration::from_secs(10),
             idle_time_max: Duration::from_secs(60),
             head_bytes_max: 16 * 1024,

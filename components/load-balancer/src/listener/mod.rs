@@ -12,6 +12,7 @@
 mod awake; // a connection that wakes itself
 mod connection; // one connection from its accept to its close
 mod connections; // all of them: caps, sweep, drain
+mod enter; // the handshake before it
 mod gate; // between socket and hyper
 mod head; // where a head ends, and whether it may pass
 mod limits;
@@ -20,5 +21,5 @@ mod watch; // what a connection and the sweep tell each other
 
 pub use self::{
     limits::Limits,
-    serve::{Drained, Listener, serve},
+    serve::{Drained, Listener, Protection, serve},
 };

@@ -9,14 +9,16 @@ use hyper::server::conn::http1;
 use runtime::{Runtime, Shutdown};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tracing::{debug, warn};
+use wire::ServerTls;
 
 use super::{
     Limits,
     connection::serve_connection,
     connections::Connections,
+    enter::enter,
     watch::{Clock, Watch},
 };
-use crate::{Error, LoadBalancer, origin::Origin, refusal::Refusal};
+use crate::{Error, LoadBalancer, Networks, origin::Origin, refusal::Refusal, telemetry::Policy};
 
 /// How many connections the system may keep for us until they are accepted.
 const BACKLOG: u32 = 4096;
@@ -30,10 +32,26 @@ pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
     limits: Limits,
+    protection: Protection,
+}
+
+/// What stands between a listener and the world.
+#[derive(Clone, Debug, Default)]
+pub struct Protection {
+    /// Connections come under TLS.
+    pub tls: Option<ServerTls>,
+    /// Connections are taken from these alone, who have ended TLS for their clients. Where none is named, from everybody.
+    pub proxies: Networks,
+}
+
+impl Protection {
+    fn is_none(&self) -> bool {
+        self.tls.is_none() && self.proxies.is_empty()
+    }
 }
 
 impl Listener {
-    /// Binds `address`; port 0 lets the system choose one. Connections queue from now on.
+    /// Binds `address` for plain HTTP; port 0 lets the system choose one. Connections queue from now on.
     ///
     /// # Errors
     /// [`Error::NotLoopback`] for every address that others could reach, [`Error::AddressInUse`], [`Error::Listen`].
@@ -41,12 +59,23 @@ impl Listener {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn bind(address: SocketAddr, limits: Limits) -> Result<Self, Error> {
-        if !address.ip().to_canonical().is_loopback() {
+        Self::bind_protected(address, limits, Protection::default())
+    }
+
+    /// As [`Listener::bind`]; with a protection also on addresses that others can reach.
+    ///
+    /// # Errors
+    /// As [`Listener::bind`].
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn bind_protected(address: SocketAddr, limits: Limits, protection: Protection) -> Result<Self, Error> {
+        if protection.is_none() && !address.ip().to_canonical().is_loopback() {
             return Err(Error::NotLoopback { address });
         }
         let bound = Self::listen(address).and_then(|socket| Ok((socket.local_addr()?, socket)));
         match bound {
-            Ok((address, socket)) => Ok(Self { socket, address, limits }),
+            Ok((address, socket)) => Ok(Self { socket, address, limits, protection }),
             Err(source) if source.kind() == io::ErrorKind::AddrInUse => Err(Error::AddressInUse { address, source }),
             Err(source) => Err(Error::Listen { address, source }),
         }
@@ -84,7 +113,9 @@ pub struct Drained {
 /// # Panics
 /// Outside a tokio runtime.
 pub async fn serve(listener: Listener, load_balancer: LoadBalancer, shutdown: Shutdown) -> Drained {
-    let Listener { socket, limits, .. } = listener;
+    let Listener { socket, limits, protection, .. } = listener;
+    let tls = protection.tls.map(|tls| tls.within(limits.handshake_time_max, limits.handshakes_max));
+    let protection = Protection { tls, ..protection };
     let limits = Arc::new(limits);
     let clock = Clock::default();
     let connections = Arc::new(Connections::default());
@@ -95,7 +126,8 @@ pub async fn serve(listener: Listener, load_balancer: LoadBalancer, shutdown: Sh
         sweep(runtime.clone(), clock.clone(), connections.clone(), limits.tick(), end.clone()),
     );
 
-    let acceptor = Acceptor { limits: limits.clone(), clock, connections: connections.clone(), load_balancer };
+    let acceptor =
+        Acceptor { limits: limits.clone(), protection, clock, connections: connections.clone(), load_balancer };
     tokio::select! {
         biased;
         () = shutdown.requested() => {}
@@ -122,6 +154,7 @@ async fn sweep(runtime: Runtime, clock: Clock, connections: Arc<Connections>, ti
 
 struct Acceptor {
     limits: Arc<Limits>,
+    protection: Protection,
     clock: Clock,
     connections: Arc<Connections>,
     load_balancer: LoadBalancer,
@@ -144,22 +177,35 @@ impl Acceptor {
     }
 
     fn admit(&self, http: &http1::Builder, stream: TcpStream, peer: IpAddr) {
+        let Protection { tls, proxies } = &self.protection;
+        let is_proxy = proxies.contains(peer);
+        if !is_proxy && !proxies.is_empty() {
+            debug!(peer = %peer, "a peer that is no proxy of ours was not let in");
+            self.load_balancer.limited(Policy::Peer);
+            return;
+        }
         // An answer is written at once and whole: holding it back for more would only delay it.
         if let Err(error) = stream.set_nodelay(true) {
             debug!(error = &error as &dyn std::error::Error, "the peer was gone before it was served");
             return;
         }
         let watch = Arc::new(Watch::new(self.clock.clone(), self.limits.clone()));
-        match self.connections.admit(peer, &watch, &self.limits) {
+        let of_peer_max = if is_proxy { self.limits.connections_max } else { self.limits.connections_per_peer_max };
+        match self.connections.admit(peer, &watch, self.limits.connections_max, of_peer_max) {
             Ok(seat) => {
-                let serving = serve_connection(http.clone(), stream, peer, self.load_balancer.clone(), watch);
+                let (http, tls, load_balancer) = (http.clone(), tls.clone(), self.load_balancer.clone());
                 self.load_balancer.runtime().spawn("load balancer: connection", async move {
                     let _seat = seat;
-                    serving.await;
+                    if let Some(stream) = enter(stream, tls, &watch, &load_balancer).await {
+                        serve_connection(http, stream, peer, load_balancer, watch).await;
+                    }
                 });
             }
             Err(policy) => {
                 self.load_balancer.limited(policy);
+                if tls.is_some() {
+                    return;
+                }
                 // As much as the system takes at once: whoever opens too many connections is not waited for.
                 let _ =
                     stream.try_write(&Refusal::TooManyConnections.bytes(&Origin::fresh(self.load_balancer.runtime())));

@@ -7,9 +7,9 @@ use std::{sync::Arc, time::Duration};
 
 use axum::body::Body;
 use http::{Request, Response};
-use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use hyper_util::client::legacy::Client;
 use runtime::Runtime;
-use wire::{Attempt, Budget, CallerLimits, Candidate, Instance, Instances, http_client};
+use wire::{Attempt, Budget, CallerLimits, Candidate, Connector, Instance, Instances, http_client};
 
 use self::{
     attempt::{Ended, NoAnswer},
@@ -51,7 +51,7 @@ pub(crate) struct Remote {
 }
 
 struct Inner {
-    client: Client<HttpConnector, Body>,
+    client: Client<Connector, Body>,
     known: Instances,
     runtime: Runtime,
     metrics: Metrics,
@@ -61,7 +61,7 @@ struct Inner {
 
 impl Remote {
     pub(crate) fn new(known: Instances, runtime: Runtime, metrics: Metrics, limits: RemoteLimits) -> Self {
-        let (client, budget) = (http_client(&CallerLimits::default()), Budget::new(runtime.now()));
+        let (client, budget) = (http_client(&known, &CallerLimits::default()), Budget::new(runtime.now()));
         Self { inner: Arc::new(Inner { client, known, runtime, metrics, budget, limits }) }
     }
 

@@ -43,7 +43,7 @@ async fn a_request_reaches_the_gateway_with_its_meaning_and_without_its_connecti
 async fn a_trusted_proxy_is_believed_about_whom_it_speaks_for() {
     for layout in Layout::ALL {
         let metrics = Metrics::new();
-        let config = Config { trusted_peers: vec!["127.0.0.1".parse().expect("an address")], ..Config::default() };
+        let config = Config { trusted_peers: "127.0.0.0/8".parse().expect("a network"), ..Config::default() };
         let load_balancer = over_with(layout.gateways(&metrics, echo).await, &metrics, config);
         let running = run_over(Limits::default(), load_balancer, metrics);
         let answer = running

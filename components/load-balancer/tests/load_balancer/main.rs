@@ -10,3 +10,4 @@ mod remote;
 mod spreading;
 mod strictness;
 mod telemetry;
+mod tls;

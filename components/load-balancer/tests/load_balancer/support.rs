@@ -15,7 +15,7 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use load_balancer::{
-    Config, Drained, Gateways, Instance, Limits, Listener, LoadBalancer, Metrics, RemoteLimits, serve,
+    Config, Drained, Gateways, Instance, Limits, Listener, LoadBalancer, Metrics, Protection, RemoteLimits, serve,
 };
 use runtime::{Runtime, Shutdown, Task};
 use serde_json::Value;
@@ -23,7 +23,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
-use wire::{Caller, CallerLimits, Endpoint, Instances, Responds, serve_http};
+use wire::{Caller, CallerLimits, Endpoint, Instances, Responds, Stream, serve_http};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -185,7 +185,17 @@ pub(crate) struct Running {
 }
 
 pub(crate) fn run_over(limits: Limits, load_balancer: LoadBalancer, metrics: Metrics) -> Running {
-    let listener = Listener::bind("127.0.0.1:0".parse().expect("an address"), limits).expect("a free port");
+    run_protected(limits, Protection::default(), load_balancer, metrics)
+}
+
+pub(crate) fn run_protected(
+    limits: Limits,
+    protection: Protection,
+    load_balancer: LoadBalancer,
+    metrics: Metrics,
+) -> Running {
+    let address = "127.0.0.1:0".parse().expect("an address");
+    let listener = Listener::bind_protected(address, limits, protection).expect("a free port");
     let (address, shutdown) = (listener.local_address(), Shutdown::new());
     let drained = Runtime::tokio().spawn("load balancer", serve(listener, load_balancer, shutdown.clone()));
     Running { address, shutdown, drained, metrics }
@@ -193,7 +203,7 @@ pub(crate) fn run_over(limits: Limits, load_balancer: LoadBalancer, metrics: Met
 
 impl Running {
     pub(crate) async fn connect(&self) -> Client {
-        Client { stream: TcpStream::connect(self.address).await.expect("an open port"), unread: Vec::new() }
+        Client::over(Stream::Plain(TcpStream::connect(self.address).await.expect("an open port")))
     }
 
     /// Sends bytes on a connection of their own and returns the first answer.
@@ -205,7 +215,7 @@ impl Running {
 }
 
 pub(crate) struct Client {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Stream,
     unread: Vec<u8>,
 }
 
@@ -242,6 +252,10 @@ impl Answer {
 }
 
 impl Client {
+    pub(crate) fn over(stream: Stream) -> Self {
+        Self { stream, unread: Vec::new() }
+    }
+
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).await.expect("an open connection");
     }

@@ -99,7 +99,7 @@ impl fmt::Debug for Credentials {
 pub struct Tls {
     /// Whether a server without TLS is refused.
     pub required: bool,
-    /// Certificates that are trusted beside the system's, in PEM.
+    /// Certificates that are believed, in PEM; where there are none, the system's.
     pub authorities: Option<PathBuf>,
     /// This process's certificate and key, in PEM.
     pub identity: Option<(PathBuf, PathBuf)>,

@@ -77,7 +77,11 @@ fn servers(config: &JetStreamConfig) -> Result<Vec<ServerAddr>, Error> {
 
 fn refusal(error: &ConnectError, name: &str) -> Error {
     let server = name.to_owned();
+    if let Some(reason) = wire::handshake_failure(error) {
+        return Error::Tls { server, reason };
+    }
     match error.kind() {
+        ConnectErrorKind::Tls => Error::Tls { server, reason: super::stream::chain(error) },
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => Error::Credentials { server },
         _ => Error::Unreachable { server, reason: super::stream::chain(error) },
     }

@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use tokio_postgres::Config;
+use rustls::ClientConfig;
+use tokio_postgres::{Config, config::SslMode};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::Error;
 
 /// What can be set.
 #[derive(Clone, Debug)]
 pub struct PostgresConfig {
+    /// How a server proves who it is, by the name or address that its URL has. In plain text, where there is nothing.
+    pub tls: Option<ClientConfig>,
     /// Begins the names of the two roles, which are of a whole server: `handler`, who writes rows and checkpoints, and `query`,
     /// who reads them. Nobody logs in as one of them; whoever connects must be a member. A handler is a member of `query`.
     pub role_prefix: String,
@@ -31,6 +35,7 @@ pub struct PostgresConfig {
 impl Default for PostgresConfig {
     fn default() -> Self {
         Self {
+            tls: None,
             role_prefix: "diptych_".to_owned(),
             writers: 8,
             readers: 16,
@@ -76,12 +81,30 @@ impl PostgresConfig {
         Ok(format!("{prefix}{end}"))
     }
 
+    /// The address, without what it says of passwords in the error.
+    pub(super) fn parse(&self, url: &str) -> Result<Config, Error> {
+        let unreadable = |_| Error::Setting {
+            setting: "the query database's address",
+            reason: "it is not postgres://…".to_owned(),
+        };
+        let mut config: Config = url.parse().map_err(unreadable)?;
+        if self.tls.is_some() {
+            // Whatever the URL says: a server without TLS, or somebody in its place, gets nothing.
+            config.ssl_mode(SslMode::Require);
+        }
+        Ok(config)
+    }
+
+    pub(super) fn tls(&self) -> Option<MakeRustlsConnect> {
+        self.tls.clone().map(MakeRustlsConnect::new)
+    }
+
     /// A connection to `url` that works as `role`, whatever its server or its user has configured.
     ///
     /// Options of the connection and not statements: they hold for every transaction on it, and none of them has to be made
     /// again when a connection is.
     pub(super) fn connection(&self, url: &str, role: Role) -> Result<Config, Error> {
-        let mut config = parse(url)?;
+        let mut config = self.parse(url)?;
         let read_only = if role == Role::Query { "on" } else { "off" };
         let options = format!(
             "{} -c role={} -c default_transaction_read_only={read_only} -c default_transaction_isolation=read\\ committed \
@@ -99,13 +122,6 @@ impl PostgresConfig {
         config.keepalives_idle(Duration::from_secs(15)).tcp_user_timeout(self.statement_duration_max);
         Ok(config)
     }
-}
-
-/// The address, without what it says of passwords in the error.
-pub(super) fn parse(url: &str) -> Result<Config, Error> {
-    let unreadable =
-        |_| Error::Setting { setting: "the query database's address", reason: "it is not postgres://…".to_owned() };
-    url.parse().map_err(unreadable)
 }
 
 /// How a database is named in errors: where it is, and nothing of who connects.

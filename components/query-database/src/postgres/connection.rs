@@ -37,7 +37,11 @@ impl Connections {
         runtime: &Runtime,
     ) -> Result<Self, Error> {
         let database: Arc<str> = config::name(&address).into();
-        let manager = Manager::from_config(address, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+        let method = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = match settings.tls() {
+            Some(tls) => Manager::from_config(address, tls, method),
+            None => Manager::from_config(address, NoTls, method),
+        };
         let pool = Pool::builder(manager).max_size(connections_max.max(1)).build();
         Ok(Self {
             pool: pool.map_err(|source| Error::Open { database: database.to_string(), source: source.into() })?,

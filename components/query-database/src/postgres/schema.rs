@@ -1,6 +1,7 @@
 //! What is in the database before any generation is: made by a migration, and looked at before anything is asked.
 
-use tokio_postgres::{Client, NoTls, error::SqlState};
+use futures_util::future::{BoxFuture, FutureExt};
+use tokio_postgres::{Client, Config, Error as PgError, NoTls, error::SqlState};
 
 use super::{
     config::{self, Role},
@@ -73,18 +74,34 @@ fn steps(handler: &str, query: &str) -> [String; FORMAT as usize] {
 ///
 /// One after the other where several are at it: the lock is the transaction's, on a connection that is nobody else's.
 pub(super) async fn migrate(url: &str, settings: &PostgresConfig) -> Result<(), Error> {
-    let mut address = config::parse(url)?;
+    let mut address = settings.parse(url)?;
     let database = config::name(&address);
     let (handler, query) = (settings.role(Role::Handler)?, settings.role(Role::Query)?);
     address.connect_timeout(settings.connect_duration_max).application_name("diptych-query-database migration");
     address.options("-c lock_timeout=60000 -c statement_timeout=600000 -c search_path=pg_catalog");
-    let opening = |source: tokio_postgres::Error| Error::Open { database: database.clone(), source: source.into() };
-    let (mut client, connection) = address.connect(NoTls).await.map_err(opening)?;
+    let opening = |source: PgError| Error::Open { database: database.clone(), source: source.into() };
+    let (mut client, connection) = connect(&address, settings).await.map_err(opening)?;
     // Both end together, with this call.
     let migrated = async move { migrate_on(&mut client, &handler, &query).await };
     let served = async { connection.await.map_err(Trouble::from) };
     let (migrated, _) = futures_util::future::join(migrated, served).await;
     migrated.map_err(|trouble| named(trouble, &database).committing(&database))
+}
+
+async fn connect(
+    address: &Config,
+    settings: &PostgresConfig,
+) -> Result<(Client, BoxFuture<'static, Result<(), PgError>>), PgError> {
+    Ok(match settings.tls() {
+        Some(tls) => {
+            let (client, connection) = address.connect(tls).await?;
+            (client, connection.boxed())
+        }
+        None => {
+            let (client, connection) = address.connect(NoTls).await?;
+            (client, connection.boxed())
+        }
+    })
 }
 
 async fn migrate_on(client: &mut Client, handler: &str, query: &str) -> Result<(), Trouble> {

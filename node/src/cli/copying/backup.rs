@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use command_database::{Backup, Copied, CopySource, LogScan, LogSource, PostgresLogScan, SqliteLogScan, copy};
 use model::Position;
 
-use super::{Ended, Storage, Threads, copying, done, interrupted};
-use crate::{DataDirectory, Error, Settings, plain, roles::command_database::postgres_config};
+use super::{Ended, Storage, Threads, copying, done, interrupted, postgres};
+use crate::{DataDirectory, Error, Settings};
 
 pub(super) fn backup(
     application: &str,
@@ -23,8 +23,7 @@ pub(super) fn backup(
             Box::new(SqliteLogScan::open(&DataDirectory::log(data)).map_err(failed)?)
         }
         Storage::Servers => {
-            plain::check(settings)?;
-            let config = postgres_config(&settings.command_database);
+            let config = postgres(settings)?;
             Box::new(PostgresLogScan::open(&config, &threads.handle).map_err(failed)?)
         }
     };

@@ -17,15 +17,17 @@ use std::{
 };
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use command_database::PostgresConfig;
 use runtime::Runtime;
 use tokio::runtime::Handle;
 
 use self::progress::Progress;
 use super::{INTERRUPTED, output};
 use crate::{
-    Error, Settings,
+    Error, Settings, plain,
+    roles::command_database::postgres_config,
     settings::{Origin, Shown},
-    signals,
+    signals, tls,
 };
 
 /// What the verbs are called with; `config` is the flag that all have.
@@ -149,6 +151,13 @@ impl Threads {
     pub(super) fn now(&self) -> i64 {
         self.runtime.wall_clock().as_microsecond()
     }
+}
+
+/// The log on PostgreSQL that the settings name.
+fn postgres(settings: &Settings) -> Result<PostgresConfig, Error> {
+    plain::check(settings)?;
+    let databases = tls::Databases::read(settings)?;
+    Ok(postgres_config(&settings.command_database, databases.log.as_ref()))
 }
 
 /// Makes an error of one of the log's.

@@ -11,8 +11,8 @@ use command_database::{
 };
 use model::{EpochId, Position};
 
-use super::{Ended, Threads, absolute, copying, done, interrupted};
-use crate::{DataDirectory, Error, Settings, data_directory::Seal, plain, roles::command_database::postgres_config};
+use super::{Ended, Threads, absolute, copying, done, interrupted, postgres};
+use crate::{DataDirectory, Error, Settings, data_directory::Seal};
 
 pub(super) fn move_log(
     application: &str,
@@ -20,14 +20,13 @@ pub(super) fn move_log(
     is_dry: bool,
     threads: &Threads,
 ) -> Result<Ended, Error> {
-    plain::check(settings)?;
     if settings.command_database.url.is_empty() {
         let wanted = "move needs the database that the log goes to: name it with --to, or as command_database.url";
         return Err(Error::Settings(wanted.to_owned()));
     }
+    let config = postgres(settings)?;
     let from = Path::new(&settings.data);
     let (directory, seal) = DataDirectory::open_to_move(from, application)?;
-    let config = postgres_config(&settings.command_database);
     let target = PostgresCopy::open(&config, &threads.handle).map_err(copying(MOVE))?;
     if let Some(seal) = &seal {
         if seal.to != target.name() {

@@ -5,8 +5,8 @@ use std::path::Path;
 use command_database::{BackupReader, Contents, Copied, PostgresCopy, SqliteCopy, SqliteLogScan, copy, verify_copy};
 use model::{EpochId, Position};
 
-use super::{Ended, Storage, Threads, absolute, copying, done, interrupted};
-use crate::{DataDirectory, Error, Settings, plain, roles::command_database::postgres_config};
+use super::{Ended, Storage, Threads, absolute, copying, done, interrupted, postgres};
+use crate::{DataDirectory, Error, Settings};
 
 pub(super) fn restore(
     application: &str,
@@ -31,8 +31,7 @@ pub(super) fn restore(
         }
         Storage::Embedded => (absolute(data), job.write_directory(data)?),
         Storage::Servers => {
-            plain::check(settings)?;
-            let config = postgres_config(&settings.command_database);
+            let config = postgres(settings)?;
             let target = PostgresCopy::open(&config, &threads.handle).map_err(failed)?;
             target.check(&job.contents).map_err(failed)?;
             let name = target.name().to_owned();
@@ -92,7 +91,7 @@ impl Job<'_> {
         }
         drop(progress);
         let mut progress = self.threads.progress("verifying the hash chain");
-        let config = postgres_config(&settings.command_database);
+        let config = postgres(settings)?;
         let mut scan = target.scan(&config, &self.threads.handle).map_err(failed)?;
         let copied = verify_copy(&mut scan, &self.contents, &mut |step| progress.tell(step)).map_err(failed)?;
         if copied == Copied::Whole {

@@ -1,5 +1,4 @@
 //! Calls between two ends of this process, over real sockets.
-#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "talks to sockets, as an edge does")]
 
 use std::{
     net::SocketAddr,
@@ -38,11 +37,11 @@ enum Does {
 
 /// Answers after a pause.
 #[derive(Default)]
-struct Echo {
+pub(crate) struct Echo {
     does: Does,
     pause: Duration,
     is_ending: AtomicBool,
-    asked: AtomicUsize,
+    pub(crate) asked: AtomicUsize,
 }
 
 impl Answers for Echo {
@@ -87,7 +86,7 @@ fn caller(addresses: &[SocketAddr]) -> Caller {
     Caller::start(&Runtime::tokio(), instances, CallerLimits::default(), Shutdown::new())
 }
 
-fn echo(frame: Bytes) -> Call<'static> {
+pub(crate) fn echo(frame: Bytes) -> Call<'static> {
     let sending = Sending::Once;
     Call { by: By::Turn, sending, path: "/echo", frame, patience: PATIENCE, patience_in_all: PATIENCE }
 }
