@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes an authority and, signed by it, a certificate for each role of an application and for the servers beside them, to try
-# things out with: deploy/certificates.sh FOLDER APPLICATION. Where there is an authority already, have that sign: what counts is
-# the name of the role, the URI diptych://APPLICATION/ROLE among the alternative names.
+# Makes an authority and, signed by it, a certificate for each role of an application, for the interface and for the servers
+# beside them, to try things out with: deploy/certificates.sh FOLDER APPLICATION. Where there is an authority already, have that
+# one sign: what counts is the name of the role, the URI diptych://APPLICATION/ROLE among the alternative names.
 set -euo pipefail
 umask 077
 [[ $# -eq 2 ]] || { echo 'usage: deploy/certificates.sh FOLDER APPLICATION' >&2; exit 2; }
@@ -26,6 +26,7 @@ certificate() {
 for role in load-balancer api-gateway command-service event-handler query-service; do
     certificate "$role" "URI:diptych://$application/$role,DNS:$role"
 done
+certificate public "DNS:localhost,IP:127.0.0.1"
 for server in command-database query-database queue-1 queue-2 queue-3; do
     certificate "$server" "DNS:$server"
 done
