@@ -1,6 +1,4 @@
 //! Names and help of what every process says of itself, whichever boxes it runs.
-//!
-//! There is no `diptych_clock_skew_seconds`: one process has no peers, and processes apart do not compare their clocks yet.
 
 use std::{fmt, sync::Arc};
 
@@ -10,6 +8,8 @@ use prometheus_client::{
     metrics::{MetricType, info::Info},
     registry::{Registry, Unit},
 };
+
+use wire::Instances;
 
 use crate::{Settings, insecure::Switches, process::Usage, watch::Watch};
 
@@ -25,6 +25,32 @@ pub(crate) fn register(application: &str, settings: &Settings, registry: &mut Re
 /// Registers `diptych_alert` and `diptych_storage_free_bytes`.
 pub(crate) fn register_watch(watch: Arc<Watch>, registry: &mut Registry) {
     registry.register_collector(Box::new(watch));
+}
+
+/// Registers `diptych_clock_skew_seconds`, where there are other processes to compare clocks with.
+pub(crate) fn register_peers(peers: Vec<Instances>, registry: &mut Registry) {
+    if !peers.is_empty() {
+        registry.register_collector(Box::new(Peers(peers)));
+    }
+}
+
+/// Those that this process calls.
+#[derive(Debug)]
+struct Peers(Vec<Instances>);
+
+impl Collector for Peers {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "How far the clock of a process that this one calls is ahead at least; its answers tell the second";
+        let mut family =
+            encoder.encode_descriptor("diptych_clock_skew", help, Some(&Unit::Seconds), MetricType::Gauge)?;
+        for instance in self.0.iter().flat_map(|instances| instances.known().to_vec()) {
+            if let Some(skew) = instance.skew() {
+                let labels = [("peer", instance.address().to_string())];
+                family.encode_family(&labels)?.encode_gauge(&skew.as_secs_f64())?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The names and units that Prometheus's guidelines for client libraries give them. What the system does not tell is left

@@ -1,17 +1,21 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header::CONTENT_TYPE};
+use http::{
+    Method, Request, StatusCode,
+    header::{CONTENT_TYPE, DATE},
+};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Incoming};
 use hyper_util::{
     client::legacy::Client,
     rt::{TokioExecutor, TokioTimer},
 };
+use jiff::SignedDuration;
 use runtime::{Runtime, Shutdown};
 
 use crate::{
-    Attempt, Budget, By, Candidate, Connector, Instance, Instances, Sending, Verdict, health, server::READY, tls,
+    Attempt, Budget, By, Candidate, Connector, Instance, Instances, Sending, Verdict, health, server::READY, skew, tls,
 };
 
 /// The header by which an instance that is ending says so with each answer.
@@ -183,15 +187,32 @@ impl Caller {
     }
 
     /// Asks an instance whether it takes calls; if not, the error says why.
-    pub(crate) async fn is_ready(&self, instance: SocketAddr) -> Result<(), String> {
-        let request = Request::get(format!("http://{instance}{READY}")).body(Full::new(Bytes::new()));
+    pub(crate) async fn is_ready(&self, instance: &Instance) -> Result<(), String> {
+        let request = Request::get(format!("http://{}{READY}", instance.address())).body(Full::new(Bytes::new()));
         let request = request.map_err(|error| error.to_string())?;
-        match self.runtime.timeout(self.limits.connect_time_max, self.client.request(request)).await {
-            Ok(Ok(response)) if response.status() == StatusCode::OK => Ok(()),
-            Ok(Ok(response)) => Err(format!("it answers {}", response.status())),
-            Ok(Err(error)) => Err(chain(&error)),
-            Err(elapsed) => Err(format!("no answer within {:?}", elapsed.0)),
+        let asked = self.runtime.wall_clock();
+        let response = match self.runtime.timeout(self.limits.connect_time_max, self.client.request(request)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Err(chain(&error)),
+            Err(elapsed) => return Err(format!("no answer within {:?}", elapsed.0)),
+        };
+        let date = response.headers().get(DATE).and_then(|date| date.to_str().ok());
+        if let Some(skew) = date.and_then(|date| skew::least(date, asked, self.runtime.wall_clock())) {
+            note_skew(instance, skew);
         }
+        match response.status() {
+            StatusCode::OK => Ok(()),
+            status => Err(format!("it answers {status}")),
+        }
+    }
+}
+
+fn note_skew(instance: &Instance, skew: SignedDuration) {
+    let is_told = |skew: SignedDuration| skew.abs() >= skew::TOLD_FROM;
+    let before = instance.set_skew(skew);
+    if is_told(skew) && !before.is_some_and(is_told) {
+        let seconds = skew.as_secs_f64();
+        tracing::warn!(instance = %instance.address(), skew.seconds = seconds, "clocks disagree: times that people read are off");
     }
 }
 

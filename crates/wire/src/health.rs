@@ -31,7 +31,7 @@ pub(crate) async fn watch(caller: Caller, shutdown: Shutdown) {
 
 /// Notes an instance that takes calls, and returns one that takes none, with the reason.
 async fn ask(caller: &Caller, instance: Arc<Instance>) -> Option<(Arc<Instance>, String)> {
-    let reason = caller.is_ready(instance.address()).await.err();
+    let reason = caller.is_ready(&instance).await.err();
     if reason.is_none() {
         note(&instance, None);
     }

@@ -22,6 +22,7 @@ mod health; // asks instances whether they are ready
 mod instance; // one of them: ready, ejected, and what it has in hand
 mod instances; // the addresses of a role, and which of them to call
 mod server; // the other end
+mod skew; // how far their clocks are from ours
 mod stream; // a connection, plain or under TLS
 mod tls; // certificates, roles, handshakes
 mod weight; // of a key with an instance

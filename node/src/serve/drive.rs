@@ -10,6 +10,7 @@ use command_service::{CommandEndpoint, CommandService, RemoteCommandService};
 use futures_util::future::{BoxFuture, join};
 use load_balancer::{Gateways, Instance, RemoteLimits};
 use model::{Position, Registry};
+use parking_lot::Mutex;
 use query_service::{QueryEndpoint, QueryService, RemoteQueryService};
 use runtime::{Runtime, Shutdown};
 use wire::{Answers, Caller, CallerLimits, Endpoint, Instances, MutualTls, ServerLimits};
@@ -57,6 +58,8 @@ pub(super) struct Drive<'a> {
     log_metrics: OnceLock<command_database::Metrics>,
     queue_metrics: OnceLock<message_queue::Metrics>,
     page_token_key: Option<[u8; 32]>,
+    /// What it calls in other processes.
+    pub(super) peers: Mutex<Vec<Instances>>,
     /// With other processes; everything between processes is under it then.
     tls: Option<MutualTls>,
     databases: tls::Databases,
@@ -111,6 +114,7 @@ impl<'a> Drive<'a> {
             log_metrics: OnceLock::new(),
             queue_metrics: OnceLock::new(),
             page_token_key,
+            peers: Mutex::default(),
         })
     }
 
@@ -144,6 +148,7 @@ impl<'a> Drive<'a> {
             Some(tls) => instances.under_tls(tls.client(role.name())),
             None => instances,
         };
+        self.peers.lock().push(instances.clone());
         Ok(Caller::start(&self.runtime, instances, CallerLimits::default(), Shutdown::new()))
     }
 

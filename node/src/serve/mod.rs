@@ -93,6 +93,7 @@ impl Serve {
             let task = runtime.spawn(started.role.name(), started.run);
             running.push((started.role, started.shutdown, task));
         }
+        telemetry::register_peers(drive.peers.into_inner(), &mut metrics);
         let admin_address = admin_listener.local_addr().map_err(|source| Error::Listen {
             listener: Listener::Admin,
             address: settings.admin.listen,

@@ -54,7 +54,7 @@ fn the_process_metrics_are_those_of_the_process() {
         assert!(metrics.lines().any(|found| found == line), "{line}\nin\n{metrics}");
     }
     assert!(metrics.contains("diptych_insecure_switch{name=\"insecure_no_authentication\"} 0\n"), "{metrics}");
-    assert!(!metrics.contains("clock_skew"), "nothing to say about that yet");
+    assert!(!metrics.contains("clock_skew"), "one process has no peers");
 
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs_f64();
     let started = sample("process_start_time_seconds");

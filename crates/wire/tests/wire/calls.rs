@@ -208,3 +208,38 @@ async fn a_call_whose_answer_does_not_come_in_time_is_lost() {
     let late = caller.call(Call { patience: Duration::from_millis(100), ..echo(Bytes::new()) }).await;
     assert!(matches!(late, Err(CallError::Lost(_))), "{late:?}");
 }
+
+/// Answers one connection after the other with a date of long ago.
+async fn with_a_clock_that_stands(listener: tokio::net::TcpListener) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    while let Ok((mut socket, _)) = listener.accept().await {
+        let mut request = [0; 1024];
+        if socket.read(&mut request).await.is_ok() {
+            let head = "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            // Whoever has gone meanwhile asks again.
+            let _ = socket.write_all(head.as_bytes()).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_clocks_of_instances_are_compared_with_ours() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let stands = listener.local_addr().expect("an address");
+    let standing = tokio::spawn(with_a_clock_that_stands(listener));
+    let goes = served(Echo::default(), ServerLimits::default());
+    let instances = Instances::new(vec![stands.to_string(), goes.address.to_string()]).expect("addresses");
+    let shutdown = Shutdown::new();
+    let caller = Caller::start(&Runtime::tokio(), instances, CallerLimits::default(), shutdown.clone());
+    let skew = |address| {
+        let known = caller.instances().known();
+        known.iter().find(|instance| instance.address() == address)?.skew().map(|skew| skew.as_secs_f64())
+    };
+    while skew(stands).is_none() || skew(goes.address).is_none() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(skew(stands).is_some_and(|skew| skew < -365.0 * 24.0 * 3600.0), "{:?}", skew(stands));
+    assert!(skew(goes.address).is_some_and(|skew| skew.abs() < 5.0), "{:?}", skew(goes.address));
+    shutdown.request();
+    standing.abort();
+}
