@@ -32,10 +32,6 @@ fn main() {
     }
 }
 
-fn address_after_listening(line: &str) -> Option<SocketAddr> {
-    line.strip_prefix("listening on ")?.parse().ok()
-}
-
 fn address_of_load_balancer(line: &str) -> Option<SocketAddr> {
     line.trim().strip_prefix("load-balancer")?.trim().parse().ok()
 }
@@ -101,7 +97,7 @@ fn until_accepted(address: SocketAddr) {
 
 /// P5.
 fn commands(rounds: usize) {
-    let noop = Server::start(&binary("noop"), &[], address_after_listening);
+    let noop = Server::start(&binary("noop"), &[], Server::address_after_listening);
     let (mut shares, mut rates, mut projected) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds {
         let journey = |name: &str| Journey { prefix: format!("{name}{round}"), keyed: false };

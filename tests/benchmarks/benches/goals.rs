@@ -46,10 +46,6 @@ fn address_of_api(line: &str) -> Option<SocketAddr> {
     line.trim().strip_prefix("API")?.trim().strip_prefix("http://")?.parse().ok()
 }
 
-fn address_after_listening(line: &str) -> Option<SocketAddr> {
-    line.strip_prefix("listening on ")?.parse().ok()
-}
-
 fn start(name: &str, data: &Path) -> Server {
     let data = data.to_str().expect("a path of text");
     let arguments = ["dev", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data", data];
@@ -80,12 +76,12 @@ const PAUSE: Duration = Duration::from_micros(60);
 
 /// P1, P2, P3, P4.
 fn commands(rounds: usize) {
-    let noop = Server::start(&binary("noop"), &[], address_after_listening);
-    let bare = Server::start(&binary("bare"), &[], address_after_listening);
+    let noop = Server::start(&binary("noop"), &[], Server::address_after_listening);
+    let bare = Server::start(&binary("bare"), &[], Server::address_after_listening);
     let scratch = tempfile::tempdir().expect("a directory");
     let file = scratch.path().join("synced");
     let (file, pause) = (file.to_str().expect("a path of text"), PAUSE.as_micros().to_string());
-    let syncing = Server::start(&binary("noop"), &[file, &pause], address_after_listening);
+    let syncing = Server::start(&binary("noop"), &[file, &pause], Server::address_after_listening);
     let (mut alone, mut projected, mut keyed, mut tail, mut rates, mut bound) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut single, mut single_bound) = (Vec::new(), Vec::new());
@@ -177,7 +173,7 @@ fn wait_until_visible(server: &Server, key: &str) {
 
 /// P7.
 fn reads(rounds: usize) {
-    let bare = Server::start(&binary("point_read"), &[&ROWS.to_string()], address_after_listening);
+    let bare = Server::start(&binary("point_read"), &[&ROWS.to_string()], Server::address_after_listening);
     let system = System::start("shop");
     fill(&system.server, ROWS);
     wait_until_visible(&system.server, &format!("b-63-{}", ROWS / CONNECTIONS - 1));

@@ -74,6 +74,12 @@ impl Server {
         Self { process, address }
     }
 
+    /// The address in the line that a baseline begins with: for [`Server::start`].
+    #[must_use]
+    pub fn address_after_listening(line: &str) -> Option<SocketAddr> {
+        line.strip_prefix("listening on ")?.parse().ok()
+    }
+
     /// Its process id.
     #[must_use]
     pub fn id(&self) -> u32 {
