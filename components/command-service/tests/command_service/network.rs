@@ -136,9 +136,13 @@ async fn commands_that_wait_for_one_aggregate_are_carried_in_calls_that_are_let_
     }
 }
 
+#[allow(clippy::disallowed_types, reason = "an address that nobody else can get meanwhile")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_that_nobody_took_is_unavailable_and_one_without_an_answer_unknown() {
-    let gone = Instance::start(Arc::new(Named("gone", Duration::ZERO))).await.address.clone();
+    // Bound, so that nobody else gets it, and not listened on.
+    let held = tokio::net::TcpSocket::new_v4().expect("a socket");
+    held.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let gone = held.local_addr().expect("its address").to_string();
     let nobody = asked(&remote(vec![gone], PATIENCE), 1).await;
     let expected = UnavailableReason::Unreachable;
     assert!(matches!(nobody, CommandOutcome::Unavailable { reason, .. } if reason == expected), "{nobody:?}");
