@@ -9,6 +9,7 @@ mod chain;
 mod copy;
 mod error;
 mod postgres;
+mod recent;
 mod scan;
 mod sqlite;
 mod store;

@@ -215,8 +215,10 @@ pub trait EventStore: Send + Sync + 'static {
     /// Appends a batch in one durable commit: of each command all events and its idempotency record, or nothing.
     ///
     /// Returns an outcome for each command, in order; once it returns, what is [`Outcome::Committed`] survives a power cut.
-    /// A command that lost a race does not disturb its neighbours, and a later command of the batch sees what an earlier one
-    /// of the batch wrote. Idempotency keys are looked up before versions are compared.
+    /// A later command of the batch sees what an earlier one of the batch wrote. Idempotency keys are looked up before
+    /// versions are compared. A command of which nothing is written does not disturb its neighbours, but where it has events,
+    /// those after it that expect a version of its stream conflict too, whatever the version is: they may have been decided
+    /// on these events, and another process's may have got their versions.
     ///
     /// # Errors
     /// [`Error::Commit`]: nothing is known until recovery. After any other error nothing was written.

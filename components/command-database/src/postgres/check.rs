@@ -11,7 +11,7 @@ use crate::Error;
 /// Tells a log from other databases.
 const MARK: &str = "diptych log";
 /// Of the tables in `migrations/`.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 
 const SETTINGS: &str =
     "SELECT current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit'),

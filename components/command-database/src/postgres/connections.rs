@@ -13,6 +13,7 @@ use super::{
     driver::{Driver, Unreplicated},
     epoch::Seen,
     failure::{Failure, Result},
+    foresight::Memory,
 };
 
 /// First wait before a read is tried again; it doubles up to the longest.
@@ -35,6 +36,7 @@ pub(super) struct Connections {
     answer_timeout: Duration,
     read_patience: Duration,
     pub(super) seen: Arc<Mutex<Seen>>,
+    pub(super) memory: Mutex<Memory>,
 }
 
 impl Connections {
@@ -57,6 +59,7 @@ impl Connections {
             answer_timeout: config.statement_timeout + config.connect_timeout,
             read_patience: config.read_patience,
             seen: Arc::default(),
+            memory: Mutex::new(Memory::new()),
         })
     }
 
@@ -92,6 +95,7 @@ impl Connections {
     }
 
     async fn greet(&self, connection: &Object) -> Result<()> {
+        self.memory.lock().forget();
         check::settings(connection, &self.address).await?;
         check::mark(connection, &self.address).await?;
         self.recognise(connection).await

@@ -72,6 +72,7 @@ impl Connections {
         if seen.missing(epoch, Position::count(position)) == 0 {
             return Ok(false);
         }
+        self.memory.lock().forget();
         let connection = self.for_others().await?;
         self.answered(self.recognise(&connection)).await?;
         Ok(true)

@@ -13,6 +13,7 @@ mod copy_columns;
 mod driver;
 mod epoch;
 mod failure;
+mod foresight;
 mod migrate;
 mod reading;
 mod row;
@@ -26,6 +27,7 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use model::{Hash, Lineage, Position, StoredEvent, StreamId, StreamVersion};
 use runtime::Runtime;
+use tokio_postgres::Row;
 use uuid::Uuid;
 
 use self::{
@@ -33,6 +35,7 @@ use self::{
     clock::Clock,
     connections::Connections,
     failure::{Failure, Result},
+    foresight::{Foreseen, Known, Sent},
     row::number,
     streams::snapshot_checksum,
 };
@@ -135,15 +138,18 @@ impl PostgresEventStore {
         let statement = async { Ok(connection.prepare_cached(APPEND).await?) };
         let statement = connections.answered(statement).await.map_err(unsent)?;
         let runtime = connections.runtime();
+        // Whoever has the connection is alone with this, too.
+        let known = connections.memory.lock().take();
         let moment = Moment {
             seen: connections.seen.lock().parameters(),
             fresh_epoch: runtime.uuid(),
-            now: runtime.wall_clock().as_microsecond(),
+            now: known.no_earlier(runtime.wall_clock().as_microsecond()),
             elapsed: clock.claim(runtime.now()),
         };
         let batch = Batch::new(prepared);
+        let foreseen = known.foresee(&batch, prepared, moment.now).unwrap_or_default();
         // One statement is one transaction, and all its rows are here only after the server has committed it.
-        let parameters = batch.parameters(&moment);
+        let parameters = batch.parameters(&moment, &foreseen);
         let unreplicated = connections.unreplicated.count();
         let answer = async { Ok(connection.query(&statement, &parameters).await?) };
         let rows = match connections.answered(answer).await {
@@ -159,12 +165,25 @@ impl PostgresEventStore {
         if connections.unreplicated.count() > unreplicated {
             return Err(Failure::Unreplicated.while_committing(connections.log()));
         }
-        let outcomes = rows.iter().zip(prepared.appends()).map(|(row, append)| batch::outcome(row, append));
+        let sent = Sent { prepared, batch: &batch, now: moment.now };
         // It is committed, whatever cannot be read of the answer.
-        outcomes.collect::<Result<_>>().map_err(|failure| {
+        self.understand(&rows, &sent, known, foreseen).map_err(|failure| {
             let (log, source) = (connections.log().to_owned(), failure.while_reading(connections.log()).into());
             Error::Commit { log, source }
         })
+    }
+
+    fn understand(&self, rows: &[Row], sent: &Sent<'_>, known: Known, mut foreseen: Foreseen) -> Result<Vec<Outcome>> {
+        let first = rows.first().ok_or_else(|| Failure::corrupt(0, "an append has no answer"))?;
+        let memory = &self.connections.memory;
+        let Some(numbers) = batch::foreseen_numbers(first)? else {
+            memory.lock().learn(known, batch::end(first)?, None);
+            return rows.iter().zip(sent.prepared.appends()).map(|(row, append)| batch::outcome(row, append)).collect();
+        };
+        foreseen.numbers = numbers;
+        let outcomes = foreseen.outcomes();
+        memory.lock().learn_foreseen(known, foreseen, sent);
+        Ok(outcomes)
     }
 
     async fn write_snapshot(&self, snapshot: &Snapshot) -> Result<()> {
@@ -210,7 +229,12 @@ impl EventStore for PostgresEventStore {
         after: Option<Position>,
         limit: ReadLimit,
     ) -> BoxFuture<'_, std::result::Result<Vec<Arc<StoredEvent>>, Error>> {
-        Box::pin(async move { self.connections.read_log(after, limit).await.map_err(self.reading()) })
+        Box::pin(async move {
+            if let Some(events) = self.connections.memory.lock().recent().after(after, limit) {
+                return Ok(events);
+            }
+            self.connections.read_log(after, limit).await.map_err(self.reading())
+        })
     }
 
     fn load(&self, streams: Vec<Load>, limit: ReadLimit) -> BoxFuture<'_, std::result::Result<Vec<Loaded>, Error>> {

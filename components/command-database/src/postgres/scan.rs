@@ -99,7 +99,7 @@ impl PostgresLogScan {
 
     fn try_streams(&self, each: &mut dyn FnMut(ScannedStream)) -> Result<()> {
         let statement = "SELECT s.stream, s.version, coalesce(e.position, 0)
-            FROM (SELECT stream, version FROM diptych.streams WHERE stream > $1 ORDER BY stream LIMIT $2) AS s
+            FROM (SELECT stream, coalesce(version, 0) AS version FROM diptych.streams WHERE stream > $1 ORDER BY stream LIMIT $2) AS s
             LEFT JOIN diptych.events e ON e.stream = s.stream AND e.version = s.version ORDER BY s.stream";
         let mut after = i64::MIN;
         loop {

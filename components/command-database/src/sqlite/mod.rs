@@ -9,7 +9,6 @@ mod failure;
 mod idempotency;
 mod names;
 mod reader;
-mod recent;
 mod relay;
 mod row;
 mod scan;
@@ -40,7 +39,6 @@ use self::{
     checkpoint::Checkpoints,
     failure::{Failure, Result},
     reader::{Reader, View},
-    recent::Recent,
     schema::FirstEpoch,
     stream_index::StreamIndex,
     wal::Wal,
@@ -49,7 +47,7 @@ use self::{
 pub use self::{copy::SqliteCopy, scan::SqliteLogScan};
 use crate::{
     Append, Error, EventStore, Groups, Head, IdempotencyRecord, Load, Loaded, Metrics, Outcome, ReadLimit, RelayLease,
-    Snapshot, chain::Prepared, telemetry,
+    Snapshot, chain::Prepared, recent::Recent, telemetry,
 };
 
 /// Versions between two marks by which a long stream can be entered in its middle.
@@ -140,9 +138,6 @@ struct Log {
 
 /// Most events that are read without handing the work over.
 const GLANCE_EVENTS_MAX: u64 = 64;
-/// What is kept in memory of the log's end: a few times what the relay takes at once.
-const RECENT_EVENTS_MAX: usize = 2048;
-const RECENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Most streams that are loaded without handing the work over.
 const GLANCE_STREAMS_MAX: usize = 4;
 
@@ -190,7 +185,7 @@ impl SqliteEventStore {
                 runtime: runtime.clone(),
                 config,
                 head: AtomicU64::new(Position::count(writer.tail.head)),
-                recent: Mutex::new(Recent::new(RECENT_EVENTS_MAX, RECENT_BYTES_MAX)),
+                recent: Mutex::new(Recent::new()),
                 index: writer.index(),
                 writer: Mutex::new(writer),
                 checkpoints,

@@ -3,8 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use foldhash::{HashMap, HashMapExt};
-use jiff::Timestamp;
-use model::{EpochId, EventId, Hash, Metadata, Position, StoredEvent, StreamId, StreamVersion};
+use model::{EpochId, Hash, Position, StoredEvent, StreamId, StreamVersion};
 use parking_lot::Mutex;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use uuid::Uuid;
@@ -20,8 +19,9 @@ use super::{
     wal::Wal,
 };
 use crate::{
-    Append, Decision, IdempotencyRecord, Outcome, Snapshot, StoredDecision,
+    Append, Decision, ExpectedVersion, IdempotencyRecord, Outcome, Snapshot, StoredDecision,
     chain::{Digested, Prepared},
+    recent,
 };
 
 /// What the writer knows of the log without asking. A copy of it goes through each transaction and becomes this one only
@@ -209,6 +209,7 @@ impl Writer {
             elapsed: clock.seconds(now),
             wrote: false,
             written: Vec::with_capacity(batch.iter().map(Prepared::events).sum()),
+            lost: Vec::new(),
         };
         let mut outcomes = Vec::with_capacity(batch_write.moved.capacity());
         for (append, contents) in batch.iter().flat_map(Prepared::commands) {
@@ -352,11 +353,21 @@ struct BatchWrite<'a> {
     elapsed: i64,
     wrote: bool,
     written: Vec<Arc<StoredEvent>>,
+    /// Streams of which events that were to be written are not.
+    lost: Vec<&'a StreamId>,
 }
 
-impl BatchWrite<'_> {
+impl<'a> BatchWrite<'a> {
+    fn command(&mut self, append: &'a Append, contents: &[Digested]) -> Result<Outcome> {
+        let outcome = self.decide(append, contents)?;
+        if !contents.is_empty() && !matches!(outcome, Outcome::Committed { .. }) {
+            self.lost.push(&append.stream);
+        }
+        Ok(outcome)
+    }
+
     /// Losers leave before anything of theirs is written.
-    fn command(&mut self, append: &Append, contents: &[Digested]) -> Result<Outcome> {
+    fn decide(&mut self, append: &Append, contents: &[Digested]) -> Result<Outcome> {
         if let Some(idempotency) = &append.idempotency
             && let Some(record) = idempotency::find(self.connection, &idempotency.key)?
         {
@@ -365,7 +376,8 @@ impl BatchWrite<'_> {
         }
         let stream = find_stream(self.connection, self.names, self.streams, self.index, &append.stream)?;
         let current = stream.map(|stream| stream.version);
-        if !append.expected.accepts(current) {
+        let is_orphan = append.expected != ExpectedVersion::Any && self.lost.contains(&&append.stream);
+        if is_orphan || !append.expected.accepts(current) {
             return Ok(Outcome::VersionConflict { current });
         }
         let first = (!contents.is_empty()).then(|| Position::after(self.tail.head));
@@ -413,7 +425,7 @@ impl BatchWrite<'_> {
             if place.version.get().is_multiple_of(MARK_EVERY) {
                 self.mark(stream, &place)?;
             }
-            self.written.push(Arc::new(stored(append, index, &place, self.tail.epoch, hash)?));
+            self.written.push(Arc::new(self.stored(append, index, &place, hash)?));
             (self.tail.head, self.tail.hash) = (Some(place.position), hash);
             (version, previous) = (Some(place.version), Some(place.position));
         }
@@ -425,6 +437,12 @@ impl BatchWrite<'_> {
         };
         self.move_stream(&append.stream, before.is_none(), after)?;
         Ok(after.version)
+    }
+
+    fn stored(&self, append: &Append, index: usize, place: &Place, hash: Hash) -> Result<StoredEvent> {
+        let Place { position, version, recorded_at, .. } = *place;
+        let place = recent::Place { position, version, recorded_at, epoch: self.tail.epoch, hash };
+        recent::stored(append, index, place).map_err(|_| Failure::corrupt(position.get(), "a time is out of range"))
     }
 
     fn mark(&self, stream: i64, place: &Place) -> Result<()> {
@@ -446,25 +464,4 @@ impl BatchWrite<'_> {
         self.streams.insert(id.clone(), stream);
         Ok(())
     }
-}
-
-/// The event as a read returns it: times to the microsecond.
-fn stored(append: &Append, index: usize, place: &Place, epoch: EpochId, hash: Hash) -> Result<StoredEvent> {
-    let event = &append.events()[index];
-    let out_of_range = |_| Failure::corrupt(place.position.get(), "a time is out of range");
-    let time = |microseconds| Timestamp::from_microsecond(microseconds).map_err(out_of_range);
-    Ok(StoredEvent {
-        position: place.position,
-        epoch,
-        event_id: EventId::derived(append.command_id, index as u32),
-        stream: append.stream.clone(),
-        version: place.version,
-        event_type: event.event_type.clone(),
-        command_id: append.command_id,
-        command_events: append.events().len() as u32,
-        payload: event.payload.clone(),
-        metadata: Metadata { time: time(append.metadata.time.as_microsecond())?, ..append.metadata.clone() },
-        recorded_at: time(place.recorded_at)?,
-        hash,
-    })
 }

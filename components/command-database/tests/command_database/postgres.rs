@@ -2,6 +2,7 @@
 
 mod connections;
 mod figures;
+mod foresight;
 pub(crate) mod given;
 mod opening;
 mod relaying;

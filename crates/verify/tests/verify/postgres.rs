@@ -101,7 +101,7 @@ async fn each_change_by_a_superuser_is_found_and_named() {
         (true, "DELETE FROM diptych.event_rows WHERE position = 5", "positions_missing"),
         (true, "DELETE FROM diptych.event_rows WHERE position = 10", "head"),
         (true, "UPDATE diptych.log_head SET hash = sha256('')", "head"),
-        (true, "UPDATE diptych.streams SET version = 8 WHERE id = 'a'", "stream"),
+        (true, "UPDATE diptych.stream_names SET stream = 77 WHERE id = 'a'", "event_unreadable"),
         (true, "UPDATE diptych.lineage SET epoch = gen_random_uuid()", "hash_chain"),
         (true, "UPDATE diptych.idempotency SET events = 2", "idempotency_record"),
         (true, "DELETE FROM diptych.event_rows WHERE position = 1", "idempotency_record"),

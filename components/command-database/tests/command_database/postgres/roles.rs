@@ -10,7 +10,7 @@ use tokio_postgres::error::SqlState;
 use super::given::{Database, append, config, connect, log, open, request, try_connect};
 use crate::given::stream;
 
-const CHANGES: [&str; 7] = [
+const CHANGES: [&str; 8] = [
     "UPDATE diptych.event_rows SET payload = ''",
     "DELETE FROM diptych.event_rows",
     "TRUNCATE diptych.event_rows",
@@ -18,6 +18,7 @@ const CHANGES: [&str; 7] = [
     "UPDATE diptych.lineage SET first = 7",
     "DELETE FROM diptych.lineage",
     "UPDATE diptych.streams SET version = 7",
+    "UPDATE diptych.stream_names SET stream = 7",
 ];
 const INSERT: &str = "INSERT INTO diptych.event_rows SELECT * FROM diptych.event_rows";
 const READS: [&str; 3] = ["TABLE diptych.events", "TABLE diptych.log_head", "TABLE diptych.lineage"];
@@ -89,7 +90,7 @@ async fn who_handles_may_read_events_head_and_lineage() {
     let database = with_an_event().await;
     let user = database.user(&["handler"]).await;
     refused(&user, &CHANGES).await;
-    let others = ["idempotency", "snapshots", "relay", "clock", "streams", "event_rows"];
+    let others = ["idempotency", "snapshots", "relay", "clock", "streams", "stream_names", "event_rows"];
     for table in others {
         refused(&user, &[&format!("TABLE diptych.{table}")]).await;
     }
@@ -122,7 +123,7 @@ async fn the_owner_cannot_change_an_event_either() {
     owner.batch_execute(&format!("SET ROLE {}_migrator", database.name)).await.expect("the owner");
     for client in [owner, superuser] {
         for statement in
-            CHANGES.iter().filter(|statement| !statement.contains("log_head") && !statement.contains("streams"))
+            CHANGES.iter().filter(|statement| !statement.contains("log_head") && !statement.contains("stream"))
         {
             let error = client.batch_execute(statement).await.expect_err(statement);
             assert_eq!(error.code(), Some(&SqlState::RAISE_EXCEPTION), "{statement}: {error:?}");

@@ -19,7 +19,7 @@ async fn forget_last(database: &Database, count: i64) {
     let statements = format!(
         "BEGIN; SET LOCAL session_replication_role = replica;
          DELETE FROM diptych.event_rows WHERE position > (SELECT position FROM diptych.log_head) - {count};
-         DELETE FROM diptych.streams WHERE stream NOT IN (SELECT stream FROM diptych.event_rows);
+         DELETE FROM diptych.stream_names WHERE stream NOT IN (SELECT stream FROM diptych.event_rows);
          UPDATE diptych.log_head SET position = position - {count},
             hash = (SELECT hash FROM diptych.event_rows ORDER BY position DESC LIMIT 1); COMMIT"
     );

@@ -167,7 +167,7 @@ async fn what_was_changed_by_hand_is_refused_by_every_read() {
         "UPDATE diptych.event_rows SET event_id = gen_random_uuid() WHERE position = 2",
         "UPDATE diptych.event_rows SET stream = 99 WHERE position = 2",
         "UPDATE diptych.event_rows SET checksum = '' WHERE position = 2",
-        "UPDATE diptych.streams SET tenant = 'other'",
+        "UPDATE diptych.stream_names SET tenant = 'other'",
         "UPDATE diptych.event_rows SET trace = '\\x00' WHERE position = 2",
         "DELETE FROM diptych.event_rows WHERE position = 2",
     ];

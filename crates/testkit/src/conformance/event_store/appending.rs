@@ -9,6 +9,7 @@ declare![
     versions_are_dense_in_each_stream,
     an_append_checks_the_expected_version,
     a_later_command_of_a_batch_sees_an_earlier_one,
+    what_follows_a_loser_of_its_stream_loses,
     a_loser_does_not_disturb_its_neighbours,
     a_loser_writes_nothing,
     an_outcome_says_where_its_events_are,
@@ -100,9 +101,40 @@ async fn a_later_command_of_a_batch_sees_an_earlier_one(subject: &Subject<'_>) -
     let store = subject.open().await;
     let first = || subject.request("a").expecting(ExpectedVersion::NoStream).event("first");
     let next = subject.request("a").expecting(ExpectedVersion::Exactly(StreamVersion::FIRST)).event("second");
-    let outcomes = store.append([first(), first(), next]).await?;
+    let outcomes = store.append([first(), next, first()]).await?;
     let accepted: Vec<_> = outcomes.iter().map(|outcome| committed(outcome).is_some()).collect();
-    ensure!(accepted == [true, false, true], "{outcomes:?}");
+    ensure!(accepted == [true, true, false], "{outcomes:?}");
+    Ok(())
+}
+
+async fn what_follows_a_loser_of_its_stream_loses(subject: &Subject<'_>) -> Checked {
+    use ExpectedVersion::{Any, Exactly, NoStream};
+    let store = subject.open().await;
+    let others = || subject.request("a").event("others").key("k", "body");
+    store.accept(others()).await?;
+    let decided_on = |expected, event: &'static str| subject.request("a").expecting(expected).event(event);
+    let version = Exactly(StreamVersion::FIRST);
+    // Version 1 was to be the first one's, on which the second one was decided. It is another event.
+    let batch = [
+        decided_on(NoStream, "lost"),
+        decided_on(version, "lost with it"),
+        subject.request("a").expecting(version),
+        subject.request("b").expecting(NoStream).event("apart"),
+        decided_on(Any, "whatever there is"),
+    ];
+    let outcomes = store.append(batch).await?;
+    let accepted: Vec<_> = outcomes.iter().map(|outcome| committed(outcome).is_some()).collect();
+    ensure!(accepted == [false, false, false, true, true], "{outcomes:?}");
+    let current = StreamVersion::new(1);
+    ensure!(outcomes[1] == Outcome::VersionConflict { current }, "{outcomes:?}");
+    // One that was sent before writes nothing either.
+    let version = Exactly(StreamVersion::FIRST.next());
+    let outcomes = store.append([others(), decided_on(version, "lost with it")]).await?;
+    ensure!(matches!(outcomes[..], [Outcome::Replayed(_), Outcome::VersionConflict { .. }]), "{outcomes:?}");
+    // In the next batch all is as before.
+    store.accept(decided_on(version, "next")).await?;
+    let payloads = store.payloads().await?;
+    ensure!(payloads == ["others", "apart", "whatever there is", "next"], "the log holds {payloads:?}");
     Ok(())
 }
 

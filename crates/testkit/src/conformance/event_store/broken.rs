@@ -36,6 +36,8 @@ flaws! {
     AcceptsStaleDecisions breaks "an_append_checks_the_expected_version",
     /// Commands of a batch do not see each other.
     SeesTheLogBeforeTheBatch breaks "a_later_command_of_a_batch_sees_an_earlier_one",
+    /// What was decided on a loser's events is accepted where the version happens to fit.
+    TakesWhatALoserLeft breaks "what_follows_a_loser_of_its_stream_loses",
     /// One loser refuses the batch.
     FailsNeighbours breaks "a_loser_does_not_disturb_its_neighbours",
     /// A loser's first event is written.

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use command_database::{
     Append, Content, Decision, ExpectedVersion, IdempotencyRecord, Outcome, StoredDecision, chain, digest,
 };
@@ -13,11 +15,13 @@ pub(super) struct Writer<'a> {
     /// The log as it was before the batch.
     before: &'a Log,
     log: &'a mut Log,
+    /// Streams of which events that were to be written are not.
+    lost: BTreeSet<StreamId>,
 }
 
 impl<'a> Writer<'a> {
     pub(super) fn new(store: &'a MemoryEventStore, before: &'a Log, log: &'a mut Log) -> Self {
-        Self { store, before, log }
+        Self { store, before, log, lost: BTreeSet::new() }
     }
 
     fn has(&self, flaw: Flaw) -> bool {
@@ -25,10 +29,21 @@ impl<'a> Writer<'a> {
     }
 
     pub(super) fn command(&mut self, append: &Append) -> Outcome {
+        let outcome = self.decide(append);
+        if !append.events().is_empty() && !matches!(outcome, Outcome::Committed { .. }) {
+            self.lost.insert(self.scoped(&append.stream));
+        }
+        outcome
+    }
+
+    fn decide(&mut self, append: &Append) -> Outcome {
         let stream = self.scoped(&append.stream);
         let seen = if self.has(Flaw::SeesTheLogBeforeTheBatch) { self.before } else { &*self.log };
         let current = seen.version(&stream);
-        let conflict = (!self.accepts(append.expected, current)).then_some(Outcome::VersionConflict { current });
+        let is_orphan = self.lost.contains(&stream) && !self.has(Flaw::TakesWhatALoserLeft);
+        let is_expected =
+            self.accepts(append.expected, current) && !(is_orphan && append.expected != ExpectedVersion::Any);
+        let conflict = (!is_expected).then_some(Outcome::VersionConflict { current });
         if self.has(Flaw::ComparesVersionsBeforeKeys)
             && let Some(conflict) = conflict
         {
