@@ -30,10 +30,11 @@ pub struct Config {
     pub conflict_retries_max: u32,
     /// Whether nobody else appends to this log.
     ///
-    /// Then a command is decided on a state whose events are still on their way to the disk, so that one stream's commands
-    /// share commits. With other writers about that would be wrong: an event of theirs could take the place of the one that
-    /// the decision counted on, and the version would still fit. So without this a stream's next command waits for the one
-    /// before it, and no refusal is answered before the stream's version was compared.
+    /// Then a command is decided on a state whose events are still on their way to the disk, whichever batch they are in. With
+    /// other writers about, an event of theirs could take the place of the one that the decision counted on, and the version
+    /// would still fit. So without this only what goes into the same batch is built on, in which a loser takes along what
+    /// follows it in its stream; the next batch of a stream waits for the one before it, and no refusal is answered before
+    /// the stream's version was compared.
     pub sole_writer: bool,
 }
 

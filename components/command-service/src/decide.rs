@@ -119,7 +119,9 @@ impl Shard {
     }
 
     fn append(&mut self, slot: usize, job: Box<Job>, basis: Basis, context: &Context, decision: Decision, then: Then) {
-        self.streams[slot].under_way += 1;
+        let stream = &mut self.streams[slot];
+        stream.under_way += 1;
+        stream.batch = self.batch;
         if let Decision::Accepted(events) = &decision {
             let bytes = events.iter().map(|event| event.payload.len()).sum::<usize>();
             self.batch_events += events.len();

@@ -64,6 +64,8 @@ pub(crate) struct Shard {
     pub(crate) streams: Streams,
     pub(crate) appends: Vec<Append>,
     pub(crate) pending: Vec<Pending>,
+    /// Counts the batches; this one is being collected.
+    pub(crate) batch: u64,
     pub(crate) batch_events: usize,
     pub(crate) batch_bytes: usize,
     pub(crate) loads: Vec<(usize, Load)>,
@@ -86,6 +88,7 @@ impl Shard {
             streams: Streams::new(bytes_max),
             appends: Vec::new(),
             pending: Vec::new(),
+            batch: 0,
             batch_events: 0,
             batch_bytes: 0,
             loads: Vec::new(),
@@ -146,12 +149,15 @@ impl Shard {
     pub(crate) fn advance(&mut self, slot: usize) {
         loop {
             let stream = &mut self.streams[slot];
+            // With others about, a version that fits says who wrote it only within one batch: there a loser takes along what
+            // was decided on it.
+            let is_sure_of_events = self.core.config.sole_writer || stream.batch == self.batch;
             let Some(next) = stream.waiting.front_mut() else {
                 return;
             };
             match &stream.state {
                 State::Loading => return,
-                State::Known(_) if self.core.config.sole_writer || stream.under_way == 0 => {}
+                State::Known(_) if stream.under_way == 0 || is_sure_of_events => {}
                 // An append that says "no stream" checks the assumption, and nothing is built on it before it did.
                 State::Assumed(_) if stream.under_way == 0 && next.takes_stream_for_new() => {}
                 State::Absent | State::Assumed(_) if stream.under_way == 0 => {
@@ -192,6 +198,7 @@ impl Shard {
 
     /// Hands on the appends. Batches are committed in the order they were handed on in.
     pub(crate) fn submit(&mut self) {
+        self.batch += 1;
         (self.batch_events, self.batch_bytes) = (0, 0);
         self.submissions += 1;
         // The next one will be about as large.

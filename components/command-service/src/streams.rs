@@ -35,6 +35,8 @@ pub(crate) struct Stream {
     pub(crate) version: Option<StreamVersion>,
     /// Appends that have no outcome yet.
     pub(crate) under_way: u32,
+    /// The batch that the last of them is in.
+    pub(crate) batch: u64,
     pub(crate) waiting: VecDeque<Box<Job>>,
     /// Events up to the last snapshot.
     pub(crate) snapshot_events: u64,
@@ -53,6 +55,7 @@ impl Stream {
             state: State::Absent,
             version: None,
             under_way: 0,
+            batch: 0,
             waiting: VecDeque::new(),
             snapshot_events: 0,
             bytes: STREAM_OVERHEAD_BYTES,

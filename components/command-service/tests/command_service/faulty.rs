@@ -40,6 +40,8 @@ pub(crate) struct Faulty {
     pub(crate) loaded: Mutex<Vec<String>>,
     /// Bytes of the events that were read from streams.
     pub(crate) events_read: AtomicU64,
+    /// Batches that were to be appended.
+    pub(crate) appends: AtomicU64,
     pub(crate) snapshots: Mutex<Vec<Snapshot>>,
     /// How many of them are on their way.
     pub(crate) saving: AtomicU64,
@@ -57,6 +59,7 @@ impl Faulty {
             epoch: Mutex::default(),
             loaded: Mutex::default(),
             events_read: AtomicU64::new(0),
+            appends: AtomicU64::new(0),
             snapshots: Mutex::default(),
             saving: AtomicU64::new(0),
             is_held: AtomicBool::new(false),
@@ -94,6 +97,7 @@ impl EventStore for Faulty {
     }
 
     fn append(&self, batch: Vec<Append>) -> BoxFuture<'_, Result<Vec<Outcome>, Error>> {
+        self.appends.fetch_add(1, Ordering::SeqCst);
         Box::pin(async move {
             loop {
                 let released = self.released.notified();

@@ -93,3 +93,37 @@ async fn an_event_of_others_never_stands_in_for_the_one_that_was_counted_on() {
     let outcome = withdrawal.await;
     assert!(matches!(outcome, CommandOutcome::Refused { .. }), "5 is in the account, not 15: {outcome:?}");
 }
+
+/// Both go into one batch: nothing is between them when they are sent.
+#[tokio::test]
+async fn what_is_decided_on_one_that_loses_loses_with_it() {
+    let service = harmed(beside_others());
+    for request in [Request::open("a"), Request::deposit("a", 10)] {
+        service.executor.execute(request.build()).await;
+    }
+    service.log.hold();
+    let both = join_all([
+        service.executor.execute(Request::deposit("a", 5).demanding(Precondition::Exists).build()),
+        service.executor.execute(Request::withdraw("a", 15).build()),
+    ]);
+    let others = async {
+        service.runtime.sleep(std::time::Duration::from_millis(20)).await;
+        append_beside(&*service.plain, 2, Event::Withdrawn { amount: 10 }).await;
+        service.log.release();
+    };
+    let (outcomes, ()) = futures_util::join!(both, others);
+    assert!(is_accepted(&outcomes[0]), "it is decided again");
+    assert!(matches!(outcomes[1], CommandOutcome::Refused { .. }), "5 is in the account, not 15: {:?}", outcomes[1]);
+}
+
+#[tokio::test]
+async fn commands_of_one_aggregate_share_commits_beside_other_writers() {
+    let service = harmed(beside_others());
+    service.executor.execute(Request::open("a").build()).await;
+    let appends = || service.log.appends.load(std::sync::atomic::Ordering::SeqCst);
+    let before = appends();
+    let outcomes = join_all((0..50).map(|_| service.executor.execute(Request::deposit("a", 1).build()))).await;
+    assert!(outcomes.iter().all(is_accepted), "{outcomes:?}");
+    let commits = appends() - before;
+    assert!(commits <= 5, "50 commands took {commits} commits");
+}
