@@ -62,13 +62,13 @@ impl Notes {
 }
 
 /// The folder that Cargo builds into: this program lies in `debug` in it.
-fn built() -> Result<PathBuf, String> {
+pub(crate) fn built() -> Result<PathBuf, String> {
     let program = env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
     let folder = program.parent().and_then(Path::parent);
     folder.map(Path::to_owned).ok_or_else(|| format!("{} lies in no folder of Cargo's", program.display()))
 }
 
-fn failed(what: &str) -> impl Fn(io::Error) -> String {
+pub(crate) fn failed(what: &str) -> impl Fn(io::Error) -> String {
     let what = what.to_owned();
     move |error| format!("{what}: {error}")
 }

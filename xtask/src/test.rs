@@ -1,29 +1,42 @@
 use std::{
     collections::BTreeSet,
+    path::Path,
     process::{Command, ExitCode},
 };
 
 use cluster::Program;
 
+use crate::before;
+
 /// What tests start.
 const NEEDED: [Program; 6] =
     [Program::Initdb, Program::Postgres, Program::PgBasebackup, Program::PgCtl, Program::Nats, Program::Haproxy];
 
-/// Installs the servers that are missing, where that is allowed, and runs all tests. `arguments` go to `cargo test`.
+/// Installs the servers that are missing, where that is allowed, builds the shop of before the newest migration, and runs all
+/// tests. `arguments` go to `cargo test`.
 pub(crate) fn run(arguments: &[String]) -> ExitCode {
-    if let Err(reason) = install_missing() {
-        eprintln!("test: {reason}");
-        return ExitCode::FAILURE;
-    }
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    match Command::new(cargo).args(["test", "--workspace", "--locked"]).args(arguments).status() {
-        Ok(status) if status.success() => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("test: cannot run cargo: {error}");
+    match install_missing().and_then(|()| tested(arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("test: {reason}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn tested(arguments: &[String]) -> Result<(), String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let test = |arguments: &[String], flags: &[&str], before: &Path| {
+        let mut command = Command::new(&cargo);
+        command.args(["test", "--workspace", "--locked"]).args(flags).args(arguments).env(before::VARIABLE, before);
+        match command.status() {
+            Ok(status) if status.success() => Ok(()),
+            Ok(_) => Err("there are failures".to_owned()),
+            Err(error) => Err(format!("cannot run cargo: {error}")),
+        }
+    };
+    let before = before::shop(arguments, || test(arguments, &["--no-run"], Path::new("")))?;
+    test(arguments, &[], &before.unwrap_or_default())
 }
 
 /// Installs the servers that are missing, where that is allowed.

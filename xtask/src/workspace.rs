@@ -84,7 +84,8 @@ pub(crate) fn files() -> Result<Vec<File>, String> {
     Ok(paths.filter_map(read).collect())
 }
 
-fn output(command: &mut Command) -> Result<String, String> {
+/// What a program prints that ends well.
+pub(crate) fn output(command: &mut Command) -> Result<String, String> {
     let output = command.output().map_err(|error| format!("cannot run {command:?}: {error}"))?;
     if !output.status.success() {
         return Err(format!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr).trim()));

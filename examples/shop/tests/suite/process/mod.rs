@@ -9,6 +9,7 @@
 mod apart;
 mod backing_up;
 mod bad_start;
+mod beside;
 mod client;
 mod command_line;
 mod feed_over_http;

@@ -48,7 +48,7 @@ pub(super) fn epoch(token: &str) -> &str {
 /// The databases and the queue, with nothing in them.
 pub(super) struct Servers {
     pub(super) log: PostgresServer,
-    rows: PostgresServer,
+    pub(super) rows: PostgresServer,
     nats: NatsServer,
 }
 
@@ -75,30 +75,59 @@ impl Servers {
 
 /// Every box a process.
 pub(super) struct Apart {
-    _services: Vec<Service>,
+    services: Vec<Service>,
     pub(super) api: SocketAddr,
+    /// Its own addresses among them.
+    settings: Vec<(String, String)>,
 }
 
 impl Apart {
-    pub(super) fn start(mut settings: Vec<(String, String)>) -> Self {
+    pub(super) fn start(settings: Vec<(String, String)>) -> Self {
+        Self::start_from(Path::new(env!("CARGO_BIN_EXE_shop")), settings)
+    }
+
+    /// As a certain binary.
+    pub(super) fn start_from(binary: &Path, settings: Vec<(String, String)>) -> Self {
+        let roles = [Role::EventHandler, Role::CommandService, Role::QueryService, Role::ApiGateway];
+        Self::start_roles(binary, settings, &roles)
+    }
+
+    /// Another way to the services of this one, by gateways and load balancers of a certain binary.
+    pub(super) fn start_before(&self, binary: &Path) -> Self {
+        Self::start_roles(binary, self.settings.clone(), &[Role::ApiGateway])
+    }
+
+    fn start_roles(binary: &Path, mut settings: Vec<(String, String)>, roles: &[Role]) -> Self {
         let mut services = Vec::new();
         let mut start = |role: Role, settings: &[(String, String)]| {
-            let service = Service::start(Path::new(env!("CARGO_BIN_EXE_shop")), role, settings).expect("it starts");
+            let service = Service::start(binary, role, settings).expect("it starts");
             let address = service.address();
             services.push(service);
             address
         };
-        for (role, setting) in [
-            (Role::EventHandler, ""),
-            (Role::CommandService, "DIPTYCH__API_GATEWAY__COMMAND_SERVICES"),
-            (Role::QueryService, "DIPTYCH__API_GATEWAY__QUERY_SERVICES"),
-            (Role::ApiGateway, "DIPTYCH__LOAD_BALANCER__API_GATEWAYS"),
-        ] {
-            settings.extend(start(role, &settings).map(|address| (setting.to_owned(), address)));
+        for role in roles {
+            let setting = match role {
+                Role::CommandService => "DIPTYCH__API_GATEWAY__COMMAND_SERVICES",
+                Role::QueryService => "DIPTYCH__API_GATEWAY__QUERY_SERVICES",
+                Role::ApiGateway => "DIPTYCH__LOAD_BALANCER__API_GATEWAYS",
+                Role::EventHandler | Role::LoadBalancer => "",
+            };
+            let address = start(*role, &settings);
+            settings.extend(address.map(|address| (setting.to_owned(), address)));
         }
         let api = start(Role::LoadBalancer, &settings).expect("it has an address");
         services.iter_mut().for_each(|service| service.wait_until_ready().expect("it is ready"));
-        Self { _services: services, api: api.parse().expect("an address") }
+        Self { services, api: api.parse().expect("an address"), settings }
+    }
+
+    /// The one of a role.
+    pub(super) fn service(&mut self, role: Role) -> &mut Service {
+        self.services.iter_mut().find(|service| service.role() == role).expect("it runs")
+    }
+
+    /// Ends all of it in order, who asks others first.
+    pub(super) fn stop(mut self) {
+        self.services.iter_mut().rev().for_each(|service| service.stop().expect("it ran"));
     }
 
     /// Until a read model has what a token names.

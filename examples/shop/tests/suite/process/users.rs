@@ -11,11 +11,22 @@ const ROWS: &str = include_str!("../../../../../deploy/postgres/query-database.s
 const ORDER: &str =
     r#"{"country":"France","lines":[{"stock_code":"tea-100","quantity":2,"price":"4.500","time":"2026-11-23T10:00"}]}"#;
 
-fn psql(server: &PostgresServer, database: &str, arguments: &[&str]) {
+/// What it says, without headers.
+pub(super) fn psql(server: &PostgresServer, database: &str, arguments: &[&str]) -> String {
     let mut psql = Command::new("psql");
-    psql.args(["--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--dbname", &server.url(database)]);
+    psql.args([
+        "--no-psqlrc",
+        "--quiet",
+        "--tuples-only",
+        "--no-align",
+        "--set",
+        "ON_ERROR_STOP=1",
+        "--dbname",
+        &server.url(database),
+    ]);
     let output = psql.args(arguments).output().expect("psql runs: it comes with PostgreSQL's package");
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
 /// A server with one database, in which these users were made.
