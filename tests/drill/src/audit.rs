@@ -1,4 +1,5 @@
-//! Whether what clients were told, the log and the rows agree. Nothing of it asks the system what it thinks of itself.
+//! Whether what clients were told, the log and the rows agree. Nothing of it asks the system what it thinks of itself; only at
+//! the end the application's own `verify` has to agree.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,6 +17,7 @@ use crate::{
     history::{Accepted, Operation, Outcome},
     report::Report,
     stage::{Stage, Trouble},
+    verify,
 };
 
 /// How long rows may take to contain all of the log once nothing is written any more.
@@ -162,7 +164,8 @@ pub(crate) fn everything(stage: &mut Stage, history: Vec<Operation>, report: &mu
     Ok(log)
 }
 
-/// Notes whether the log is whole, and the rows are its fold: all that have changed since that was last looked at.
+/// Notes whether the log is whole, and the rows are its fold: all that have changed since that was last looked at. Then
+/// whether the application's own `verify` agrees, which looks at everything.
 pub(crate) fn log_and_rows(stage: &mut Stage, log: &Log, report: &mut Report) -> Result<(), Trouble> {
     let said = log.flaws.first().map_or("dense, chained, whole", |flaw| flaw);
     report.promise("the log's positions, versions, chain, commands", log.flaws.is_empty(), said, "no flaw");
@@ -177,7 +180,7 @@ pub(crate) fn log_and_rows(stage: &mut Stage, log: &Log, report: &mut Report) ->
         Some(first) => format!("{} of {count} differ, such as {first}", differing.len()),
     };
     report.promise("the rows are the fold of the log", differing.is_empty(), said, "every row, event by event");
-    Ok(())
+    verify::passes(stage, log.events.len(), report)
 }
 
 /// The key of the row for the whole log.

@@ -19,6 +19,7 @@ mod readers; // clients that read
 mod report;
 mod stage; // the system, and how to ask its operators' pages
 mod tailer; // a reader of the log
+mod verify; // the application's own
 
 pub use self::{
     drills::{Drill, Options},

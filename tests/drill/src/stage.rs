@@ -1,7 +1,7 @@
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -20,6 +20,8 @@ const CONNECTIONS: (&str, &str) = ("DIPTYCH__LOAD_BALANCER__CONNECTIONS_PER_ADDR
 
 /// A whole system of processes on this machine, and threads for its clients.
 pub struct Stage {
+    /// The application.
+    pub(crate) binary: PathBuf,
     pub(crate) system: System,
     threads: Runtime,
     pub(crate) api: SocketAddr,
@@ -38,7 +40,8 @@ impl Stage {
         let threads = Runtime::new()?;
         let system = System::start_with(binary, &[CONNECTIONS])?;
         let api = system.api().trim_start_matches("http://").parse()?;
-        let stage = Self { system, threads, api, history: Vec::new(), compared: 0 };
+        let binary = binary.to_owned();
+        let stage = Self { binary, system, threads, api, history: Vec::new(), compared: 0 };
         stage.wait_until("the queue is relied on", Duration::from_secs(60), |stage| stage.is_mode("queue"))?;
         Ok(stage)
     }
