@@ -7,6 +7,7 @@ mod admin;
 mod app;
 mod catching_up;
 mod cli;
+mod clocks;
 mod data_directory;
 mod dev;
 mod error;

@@ -11,7 +11,7 @@ use prometheus_client::{
 
 use wire::Instances;
 
-use crate::{Settings, insecure::Switches, process::Usage, watch::Watch};
+use crate::{Settings, clocks::Database, insecure::Switches, process::Usage, watch::Watch};
 
 /// Registers `diptych_build_info`, `diptych_insecure_switch` and `process_*`.
 pub(crate) fn register(application: &str, settings: &Settings, registry: &mut Registry) {
@@ -27,26 +27,29 @@ pub(crate) fn register_watch(watch: Arc<Watch>, registry: &mut Registry) {
     registry.register_collector(Box::new(watch));
 }
 
-/// Registers `diptych_clock_skew_seconds`, where there are other processes to compare clocks with.
-pub(crate) fn register_peers(peers: Vec<Instances>, registry: &mut Registry) {
-    if !peers.is_empty() {
-        registry.register_collector(Box::new(Peers(peers)));
+/// Registers `diptych_clock_skew_seconds`, where there are others to compare clocks with.
+pub(crate) fn register_peers(peers: Vec<Instances>, databases: Vec<Database>, registry: &mut Registry) {
+    if !peers.is_empty() || !databases.is_empty() {
+        registry.register_collector(Box::new(Peers(peers, databases)));
     }
 }
 
 /// Those that this process calls.
 #[derive(Debug)]
-struct Peers(Vec<Instances>);
+struct Peers(Vec<Instances>, Vec<Database>);
 
 impl Collector for Peers {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let help = "How far the clock of a process that this one calls is ahead at least; its answers tell the second";
+        let help = "How far the clock of a process or database that this one calls is ahead, of a process at least: its \
+                    answers tell the second";
         let mut family =
             encoder.encode_descriptor("diptych_clock_skew", help, Some(&Unit::Seconds), MetricType::Gauge)?;
-        for instance in self.0.iter().flat_map(|instances| instances.known().to_vec()) {
-            if let Some(skew) = instance.skew() {
-                let labels = [("peer", instance.address().to_string())];
-                family.encode_family(&labels)?.encode_gauge(&skew.as_secs_f64())?;
+        let instances = self.0.iter().flat_map(|instances| instances.known().to_vec());
+        let of_instances = instances.map(|instance| (instance.address().to_string(), instance.skew().get()));
+        let of_databases = self.1.iter().map(|database| (database.name().to_owned(), database.skew().get()));
+        for (peer, skew) in of_instances.chain(of_databases) {
+            if let Some(skew) = skew {
+                family.encode_family(&[("peer", peer)])?.encode_gauge(&skew.as_secs_f64())?;
             }
         }
         Ok(())

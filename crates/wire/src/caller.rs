@@ -11,7 +11,6 @@ use hyper_util::{
     client::legacy::Client,
     rt::{TokioExecutor, TokioTimer},
 };
-use jiff::SignedDuration;
 use runtime::{Runtime, Shutdown};
 
 use crate::{
@@ -198,21 +197,12 @@ impl Caller {
         };
         let date = response.headers().get(DATE).and_then(|date| date.to_str().ok());
         if let Some(skew) = date.and_then(|date| skew::least(date, asked, self.runtime.wall_clock())) {
-            note_skew(instance, skew);
+            instance.skew().note(instance.address(), skew);
         }
         match response.status() {
             StatusCode::OK => Ok(()),
             status => Err(format!("it answers {status}")),
         }
-    }
-}
-
-fn note_skew(instance: &Instance, skew: SignedDuration) {
-    let is_told = |skew: SignedDuration| skew.abs() >= skew::TOLD_FROM;
-    let before = instance.set_skew(skew);
-    if is_told(skew) && !before.is_some_and(is_told) {
-        let seconds = skew.as_secs_f64();
-        tracing::warn!(instance = %instance.address(), skew.seconds = seconds, "clocks disagree: times that people read are off");
     }
 }
 

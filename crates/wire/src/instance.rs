@@ -7,11 +7,10 @@ use std::{
     time::Duration,
 };
 
-use jiff::SignedDuration;
 use parking_lot::Mutex;
 
 use crate::{
-    EjectionLimits, Instances, Sending,
+    EjectionLimits, Instances, Sending, Skew,
     ejection::Ejection,
     weight::{self, FNV_BASIS},
 };
@@ -23,14 +22,14 @@ pub struct Instance {
     /// Of the address, which a key's weight with it begins from.
     hash: u64,
     standing: Standing,
-    skew: Mutex<Option<SignedDuration>>,
+    skew: Skew,
 }
 
 impl Instance {
     /// One that nobody asked yet is not ready: whoever has no other tries it all the same.
     pub(crate) fn new(address: SocketAddr, limits: EjectionLimits) -> Self {
         let hash = weight::fnv(FNV_BASIS, address.to_string().as_bytes());
-        Self { address, hash, standing: Standing::new(false, limits), skew: Mutex::default() }
+        Self { address, hash, standing: Standing::new(false, limits), skew: Skew::default() }
     }
 
     /// Where it is.
@@ -39,15 +38,10 @@ impl Instance {
         self.address
     }
 
-    /// How far its clock is ahead of ours at least; `None` where it has not told yet. Behind is negative.
+    /// How far its clock is ahead of ours at least.
     #[must_use]
-    pub fn skew(&self) -> Option<SignedDuration> {
-        *self.skew.lock()
-    }
-
-    /// Notes that, and returns what was known before.
-    pub(crate) fn set_skew(&self, skew: SignedDuration) -> Option<SignedDuration> {
-        self.skew.lock().replace(skew)
+    pub fn skew(&self) -> &Skew {
+        &self.skew
     }
 
     /// Of a key with it. The one with the greatest has the key (rendezvous hashing).

@@ -22,7 +22,7 @@ mod health; // asks instances whether they are ready
 mod instance; // one of them: ready, ejected, and what it has in hand
 mod instances; // the addresses of a role, and which of them to call
 mod server; // the other end
-mod skew; // how far their clocks are from ours
+mod skew; // how far other clocks are from ours
 mod stream; // a connection, plain or under TLS
 mod tls; // certificates, roles, handshakes
 mod weight; // of a key with an instance
@@ -37,6 +37,7 @@ pub use self::{
     instance::{Attempt, Candidate, Instance, Part, Standing, Verdict},
     instances::{By, Instances},
     server::{Answers, Endpoint, Responds, ServerLimits, Unanswered, serve, serve_http},
+    skew::Skew,
     stream::Stream,
     tls::{Authorities, ClientTls, Identity, MutualTls, PemFile, ServerTls, handshake_failure},
 };

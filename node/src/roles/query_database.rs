@@ -50,13 +50,18 @@ pub(crate) async fn connect_reading(
     authorities: Option<&Authorities>,
     runtime: &Runtime,
 ) -> Result<Arc<dyn RowReader>, Error> {
+    let opened = PostgresReader::open(&read_urls(settings), runtime, &config(authorities)).await;
+    Ok(Arc::new(opened.map_err(|error| Error::unproven(tls::ROWS, error))?))
+}
+
+/// The servers that rows are read from.
+pub(crate) fn read_urls(settings: &QueryDatabaseSettings) -> Vec<&str> {
     let urls = settings.read_urls.split(',').map(str::trim).filter(|url| !url.is_empty());
     let mut urls: Vec<&str> = urls.collect();
     if urls.is_empty() {
         urls.push(&settings.url);
     }
-    let opened = PostgresReader::open(&urls, runtime, &config(authorities)).await;
-    Ok(Arc::new(opened.map_err(|error| Error::unproven(tls::ROWS, error))?))
+    urls
 }
 
 /// Brings the rows on PostgreSQL up to this version.

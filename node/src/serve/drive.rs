@@ -16,7 +16,7 @@ use runtime::{Runtime, Shutdown};
 use wire::{Answers, Caller, CallerLimits, Endpoint, Instances, MutualTls, ServerLimits};
 
 use super::{checks::Checks, late::Late, reach::Needed, role::Role};
-use crate::{Error, Settings, catching_up::AtStart, roles, tls, watch::Watch};
+use crate::{Error, Settings, catching_up::AtStart, clocks, roles, tls, watch::Watch};
 
 /// How long the API Gateway waits for what becomes of a command before it says that nobody knows.
 const COMMAND_PATIENCE: Duration = Duration::from_secs(30);
@@ -63,6 +63,8 @@ pub(super) struct Drive<'a> {
     /// With other processes; everything between processes is under it then.
     tls: Option<MutualTls>,
     databases: tls::Databases,
+    /// Of the databases that its roles work on.
+    pub(super) clocks: Vec<clocks::Database>,
 }
 
 /// What a role cannot do without is found missing at once, and not waited for.
@@ -98,7 +100,9 @@ impl<'a> Drive<'a> {
         let databases = tls::Databases::read(settings)?;
         databases.follow(&runtime);
         tls::check_queue(settings)?;
+        let clocks = clocks::Database::of(settings, roles, &databases);
         Ok(Self {
+            clocks,
             tls,
             databases,
             application,

@@ -93,7 +93,11 @@ impl Serve {
             let task = runtime.spawn(started.role.name(), started.run);
             running.push((started.role, started.shutdown, task));
         }
-        telemetry::register_peers(drive.peers.into_inner(), &mut metrics);
+        let admin_shutdown = Shutdown::new();
+        for database in &drive.clocks {
+            runtime.spawn("clock of a database", database.clone().watch(runtime.clone(), admin_shutdown.clone()));
+        }
+        telemetry::register_peers(drive.peers.into_inner(), drive.clocks, &mut metrics);
         let admin_address = admin_listener.local_addr().map_err(|source| Error::Listen {
             listener: Listener::Admin,
             address: settings.admin.listen,
@@ -106,7 +110,6 @@ impl Serve {
         let error_pages_url = error_pages_url
             .unwrap_or_else(|| format!("{}://{api_address}/errors/", settings.load_balancer.scheme()))
             .into();
-        let admin_shutdown = Shutdown::new();
         let beside = admin::Front { api_address, error_pages_url };
         let serving = admin::serve(admin_listener, state.clone(), Arc::new(metrics), beside, admin_shutdown.clone());
         drop(runtime.spawn("admin", serving));

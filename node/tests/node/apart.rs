@@ -292,6 +292,11 @@ fn several_roles_of_one_process_need_no_addresses_of_each_other_and_start_before
     let token = header(&answer, "consistency-token").unwrap_or_else(|| panic!("{answer}"));
     let answer = send(address, "GET", ALL, &format!("Consistency-Token: {token}\r\n"), "");
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"n\":1"), "{answer}");
+    wait_until("the databases' clocks are compared with ours", || {
+        let metrics = send(serve.admin_address(), "GET", "/metrics", "", "");
+        let is_there = |peer: &str| metrics.contains(&format!("diptych_clock_skew_seconds{{peer=\"{peer}\"}} "));
+        is_there("command-database") && is_there("query-database")
+    });
     apart.stop(serve);
 }
 

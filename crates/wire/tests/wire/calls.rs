@@ -233,7 +233,7 @@ async fn the_clocks_of_instances_are_compared_with_ours() {
     let caller = Caller::start(&Runtime::tokio(), instances, CallerLimits::default(), shutdown.clone());
     let skew = |address| {
         let known = caller.instances().known();
-        known.iter().find(|instance| instance.address() == address)?.skew().map(|skew| skew.as_secs_f64())
+        known.iter().find(|instance| instance.address() == address)?.skew().get().map(|skew| skew.as_secs_f64())
     };
     while skew(stands).is_none() || skew(goes.address).is_none() {
         tokio::time::sleep(Duration::from_millis(10)).await;
