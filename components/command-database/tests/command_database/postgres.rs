@@ -1,7 +1,6 @@
 //! The distributed log, on a real server.
 
 mod connections;
-mod figures;
 mod foresight;
 pub(crate) mod given;
 mod opening;

@@ -7,4 +7,3 @@ mod jetstream;
 mod server;
 mod stock_client;
 mod stream;
-mod throughput;

@@ -1,6 +1,6 @@
 //! Measures the goals of docs/performance.md that are about boxes apart, on PostgreSQL and NATS: `cargo bench`.
 //!
-//! `cargo bench --bench apart -- commands forwarding visibility` runs some of them; `--rounds N` sets the rounds.
+//! `cargo bench --bench apart -- append publish commands forwarding visibility` runs some of them; `--rounds N` sets the rounds.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a program of its own, outside the boxes")]
 
 use std::{
@@ -13,14 +13,26 @@ use benchmarks::{
 };
 use cluster::{NatsServer, Postgres, PostgresServer, System};
 
+mod append; // one box beside bare inserts
+mod publish; // one box beside bare publishing
+
 const CONNECTIONS: usize = 64;
 const ANYWHERE: &str = "127.0.0.1:0";
 
 fn main() {
     let (rounds, named) = asked_for();
     let wanted = |name: &str| named.is_empty() || named.iter().any(|argument| argument == name);
-    build();
+    let of_processes = ["commands", "forwarding", "visibility"];
+    if of_processes.into_iter().any(wanted) {
+        build();
+    }
     println!("{rounds} rounds, medians (least – greatest)");
+    if wanted("append") {
+        append::append(rounds);
+    }
+    if wanted("publish") {
+        publish::publish(rounds);
+    }
     if wanted("commands") {
         commands(rounds);
     }
