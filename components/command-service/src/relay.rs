@@ -48,7 +48,7 @@ impl Default for RelayConfig {
             idle_poll: Duration::from_millis(5),
             life_poll: Duration::from_millis(100),
             cursor_interval: Duration::from_secs(1),
-            backoff_max: Duration::from_secs(1),
+            backoff_max: Duration::from_millis(500),
             batch: ReadLimit::default(),
         }
     }

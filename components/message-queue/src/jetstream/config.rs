@@ -58,7 +58,7 @@ impl Default for JetStreamConfig {
             request_timeout: Duration::from_secs(2),
             resume_events_max: 8192,
             idle_check: Duration::from_secs(1),
-            backoff_max: Duration::from_secs(1),
+            backoff_max: Duration::from_millis(500),
         }
     }
 }

@@ -1,11 +1,14 @@
 //! The stream: made where it is missing, compared where it is there, and told apart from others of its name.
 
+use std::time::Duration;
+
 use async_nats::jetstream::{ErrorCode, context::CreateStreamErrorKind};
 use async_nats::jetstream::{
-    context::RequestErrorKind,
+    context::{RequestError, RequestErrorKind},
     response::Response,
     stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType},
 };
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use uuid::Uuid;
 
 use super::{Shared, config::JetStreamConfig};
@@ -23,6 +26,8 @@ pub(super) struct Seen {
 
 /// Name space of lives, made up once.
 const LIVES: Uuid = Uuid::from_u128(0x6f1d_9c1e_52d3_4f6a_9b1f_0d35_8a7c_21e4);
+/// How long a question has no answer before it is asked once more.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
 /// The share of `max_bytes`, in tenths, above which it is time to do something.
 const FILLING_TENTHS: u64 = 7;
 
@@ -56,9 +61,7 @@ impl Shared {
     /// What the stream is now, `None` where there is none.
     async fn look(&self) -> Result<Option<Seen>, Error> {
         self.link.ready()?;
-        let subject = format!("STREAM.INFO.{}", self.config.stream);
-        let answer: Result<Response<Info>, _> = self.link.context().request(subject, &()).await;
-        match answer {
+        match self.info().await {
             Ok(Response::Ok(info)) => self.checked(&info).map(Some),
             Ok(Response::Err { error }) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(None),
             Ok(Response::Err { error }) if is_without_jetstream(error.error_code()) => Err(self.no_jetstream()),
@@ -72,6 +75,19 @@ impl Shared {
                 } else {
                     unavailable("the stream cannot be looked at", &error)
                 })
+            }
+        }
+    }
+
+    /// Asks again beside what has no answer yet: a cluster that is choosing its leader drops questions, and it is to be heard as
+    /// soon as it has one. Ends with the first question's own patience.
+    async fn info(&self) -> Result<Response<Info>, RequestError> {
+        let (context, subject) = (self.link.context(), format!("STREAM.INFO.{}", self.config.stream));
+        let mut asked = FuturesUnordered::new();
+        loop {
+            asked.push(context.request(subject.clone(), &()));
+            if let Ok(Some(answer)) = self.runtime.timeout(ASK_AGAIN, asked.next()).await {
+                return answer;
             }
         }
     }
