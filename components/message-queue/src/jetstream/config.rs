@@ -56,7 +56,7 @@ impl Default for JetStreamConfig {
             publish_window: 512,
             publish_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(2),
-            resume_events_max: 8192,
+            resume_events_max: 2048,
             idle_check: Duration::from_secs(1),
             backoff_max: Duration::from_millis(500),
         }
