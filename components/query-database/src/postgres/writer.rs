@@ -27,6 +27,20 @@ pub(super) struct Writer {
     tables: Mutex<Vec<Arc<Table>>>,
     /// The id of the lineage last stored.
     lineage: Mutex<Option<(Arc<Lineage>, Uuid)>>,
+    clock: Mutex<Option<ServerClock>>,
+}
+
+/// What the server's clock has shown at least at one moment of the process's own time, and so at each other one.
+///
+/// When the log was looked at is stored by the server's clock, and must never seem later than it was: whoever asks with a token
+/// beyond the head that was seen would be told that the log has not got it. Read when the row is written, the clock would count
+/// neither the way there nor the wait for a lock as a part of the look's age.
+#[derive(Clone, Copy)]
+struct ServerClock {
+    /// Microseconds since 1970, when an answer was made.
+    shown: i64,
+    /// When that answer had come.
+    at: Duration,
 }
 
 /// Generations that are kept in mind.
@@ -37,7 +51,13 @@ const AGE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3_600);
 
 impl Writer {
     pub(super) fn new(connections: Connections, runtime: &Runtime) -> Self {
-        Self { connections, runtime: runtime.clone(), tables: Mutex::default(), lineage: Mutex::default() }
+        Self {
+            connections,
+            runtime: runtime.clone(),
+            tables: Mutex::default(),
+            lineage: Mutex::default(),
+            clock: Mutex::default(),
+        }
     }
 
     /// Stores rows and checkpoint, or nothing. Says of which read model, where that is known.
@@ -72,30 +92,32 @@ impl Writer {
         let writes = writes(connection, table, &commit.rows).await?;
         let advance = format!(
             "UPDATE {SCHEMA}.checkpoints SET position = $1, hash = $2, lineage = $3, head = $4, \
-             head_seen_at = clock_timestamp() - $5::float8 * interval '1 second' \
-             WHERE generation = $6 AND id = $7 AND owner = $8 AND position IS NOT DISTINCT FROM $9"
+             head_seen_at = {SEEN_AT} $5::bigint * interval '1 microsecond' \
+             WHERE generation = $6 AND id = $7 AND owner = $8 AND position IS NOT DISTINCT FROM $9 RETURNING {SHOWN}"
         );
         let advance = connection.prepare_cached(&advance).await?;
-        let age = self.age(commit.head, called_at);
+        let seen_at = self.seen_at(connection, commit.head, called_at).await?;
         let hash: &[u8] = &commit.hash.0;
         let parameters: [&(dyn ToSql + Sync); 9] = [
             &number(commit.to),
             &hash,
             &lineage,
             &commit.head.position.map(number),
-            &age,
+            &seen_at,
             &commit.generation.0.cast_signed(),
             &table.id,
             &commit.owner.0.cast_signed(),
             &commit.from.map(number),
         ];
         // First the checkpoint: whoever is fenced has not written a row, and whoever is not holds it until the end.
-        let (begun, advanced) = join(connection.batch_execute(BEGIN), connection.execute(&advance, &parameters)).await;
+        let (begun, advanced) =
+            join(connection.batch_execute(BEGIN), connection.query_opt(&advance, &parameters)).await;
         begun?;
-        if advanced? != 1 {
+        let Some(advanced) = advanced? else {
             connection.batch_execute("ROLLBACK").await?;
             return Ok(CommitOutcome::Fenced);
-        }
+        };
+        self.note_clock(advanced.try_get(0)?);
         finish(connection, &writes).await?;
         Ok(CommitOutcome::Stored)
     }
@@ -119,12 +141,16 @@ impl Writer {
                  JOIN unnest($4::bigint[], $5::bigint[]) AS o (generation, owner) USING (generation, owner) \
                  ORDER BY c.generation FOR NO KEY UPDATE OF c) \
                  UPDATE {SCHEMA}.checkpoints AS c SET lineage = $1, head = $2, \
-                 head_seen_at = clock_timestamp() - $3::float8 * interval '1 second' \
-                 FROM theirs WHERE c.generation = theirs.generation"
+                 head_seen_at = {SEEN_AT} $3::bigint * interval '1 microsecond' \
+                 FROM theirs WHERE c.generation = theirs.generation RETURNING {SHOWN}"
             );
             let refresh = connection.prepare_cached(&refresh).await?;
-            let (position, age) = (head.position.map(number), self.age(head, called_at));
-            connection.execute(&refresh, &[&lineage, &position, &age, generations, owners]).await?;
+            let seen_at = self.seen_at(&connection, head, called_at).await?;
+            let position = head.position.map(number);
+            let refreshed = connection.query(&refresh, &[&lineage, &position, &seen_at, generations, owners]).await?;
+            if let Some(row) = refreshed.last() {
+                self.note_clock(row.try_get(0)?);
+            }
             Ok((connection, ()))
         });
         refresh.await
@@ -243,14 +269,34 @@ impl Writer {
     fn forget(&self) {
         self.tables.lock().clear();
         *self.lineage.lock() = None;
+        *self.clock.lock() = None;
     }
 
-    /// In seconds, with the time that has passed since the call.
-    fn age(&self, head: HeadSeen, called_at: Duration) -> f64 {
-        let passed = self.runtime.now().saturating_sub(called_at);
-        head.age.saturating_add(passed).min(AGE_MAX).as_secs_f64()
+    /// When a head was seen, in microseconds since 1970 by the server's clock, or a little earlier.
+    async fn seen_at(&self, connection: &Connection, head: HeadSeen, called_at: Duration) -> Result<i64, Trouble> {
+        let known = *self.clock.lock();
+        let clock = match known {
+            Some(clock) => clock,
+            None => {
+                let shown = connection.query_one(&format!("SELECT {SHOWN}"), &[]).await?;
+                self.note_clock(shown.try_get(0)?)
+            }
+        };
+        let whole = |span: Duration| i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
+        let (called_at, age) = (whole(called_at), whole(head.age.min(AGE_MAX)));
+        Ok(clock.shown.saturating_sub(whole(clock.at).saturating_sub(called_at)).saturating_sub(age))
+    }
+
+    fn note_clock(&self, shown: i64) -> ServerClock {
+        let clock = ServerClock { shown, at: self.runtime.now() };
+        *self.clock.lock() = Some(clock);
+        clock
     }
 }
+
+/// What the server's clock shows, and what a time of it is added to.
+const SHOWN: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+const SEEN_AT: &str = "timestamptz 'epoch' +";
 
 /// Whatever the server's or the user's default is: each statement sees what was committed before it, the row that it waited
 /// for included.

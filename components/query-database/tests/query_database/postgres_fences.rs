@@ -30,6 +30,28 @@ async fn of_two_processes_that_own_one_generation_only_the_later_one_commits() {
     assert_eq!(read.checkpoint.position, Some(position(2)));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_look_at_the_log_is_no_younger_for_having_waited_for_a_lock() {
+    let (url, runtime) = (migrated().await, Runtime::tokio());
+    let database = open_at(&url).await;
+    let owned = database.take(sales()).await.expect("taken");
+    let row = |name: &str, at| vec![put("a", name, None, at)];
+    assert_eq!(database.commit(commit(&owned, 0, 1, row("one", 1))).await.expect("answered"), CommitOutcome::Stored);
+    let mut locker = sql(&url).await;
+    let lock = locker.transaction().await.expect("begun");
+    lock.execute("SELECT FROM diptych_rows.checkpoints FOR UPDATE", &[]).await.expect("locked");
+    let waited = Duration::from_secs(2);
+    let committed = database.commit(commit(&owned, 1, 2, row("two", 2)));
+    let released = async {
+        runtime.sleep(waited).await;
+        lock.commit().await.expect("released");
+    };
+    let (committed, ()) = futures_util::future::join(committed, released).await;
+    assert_eq!(committed.expect("answered"), CommitOutcome::Stored);
+    let head = database.checkpoint("sales").await.expect("read").head;
+    assert!((waited..waited + Duration::from_secs(20)).contains(&head.age), "looked at before the wait: {head:?}");
+}
+
 #[tokio::test]
 async fn two_processes_that_commit_at_once_with_a_stolen_token_store_each_position_once() {
     let url = migrated().await;
