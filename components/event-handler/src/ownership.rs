@@ -51,8 +51,10 @@ impl ApplyLoop {
     async fn switch(&mut self) -> Result<bool, Trouble> {
         let Owned { generation, owner, position, .. } = self.owned;
         // The switch goes by what is stored.
+        let asked = self.process.runtime.now();
         let head = self.process.store.head().await?.position;
-        let head = HeadSeen { position: head.max(position), age: Duration::ZERO };
+        let age = self.process.runtime.now().saturating_sub(asked);
+        let head = HeadSeen { position: head.max(position), age };
         self.process.rows.refresh_head(vec![(generation, owner)], self.board().lineage(), head).await?;
         // It may have much to do first, which a process that is to end does not wait for.
         tokio::select! {
