@@ -31,7 +31,8 @@ pub struct Limits {
     pub lag_max: Duration,
     /// How old the last look at the head of the log may be before answers say that nobody looks any more.
     pub head_age_max: Duration,
-    /// How long after another life of the log began the checkpoints that are stored may still be without it.
+    /// How long after another life of the log began the checkpoints that are stored may still be without it, and how far the
+    /// clocks of a database and its standbys may be apart: no look at the log counts against a token sooner after the question.
     pub epoch_news_max: Duration,
 }
 
